@@ -1,0 +1,171 @@
+/**
+ * The one table of errors. A row: HTTP-like status, text with `%s` places, and for errors that end a connection the close reason.
+ * The code that clients see is `PIT-` and the status, unless the row names another (`wire`), as Pitaya's clients match on it.
+ * `docs/reference-errors.md` lists every row; a test compares the two. A retired code is never used again.
+ */
+const table = {
+  // start: the app does not come up
+  PIT_ERR_OPTIONS: { status: 500, text: 'fastify-pitaya: option %s' },
+  PIT_ERR_NO_ACCEPTOR: { status: 500, text: 'fastify-pitaya: a frontend needs an acceptor: give acceptors.websocket or acceptors.tcp, or acceptors: false for a backend or a test' },
+  PIT_ERR_ADMIN_OPEN: { status: 500, text: 'fastify-pitaya: the admin routes need admin.token or admin.auth' },
+  PIT_ERR_WEBSOCKET_ORDER: { status: 500, text: 'fastify-pitaya: @fastify/websocket was registered after fastify-pitaya: register it before' },
+  PIT_ERR_STARTED: { status: 500, text: 'fastify-pitaya: %s must be called before the app is ready' },
+  PIT_ERR_DUPLICATE_HANDLERS: { status: 500, text: 'fastify-pitaya: handlers "%s" are registered twice' },
+  PIT_ERR_HANDLER: { status: 500, text: 'fastify-pitaya: handler %s: %s' },
+  PIT_ERR_DUPLICATE_PUSH: { status: 500, text: 'fastify-pitaya: push "%s" is declared with two different schemas' },
+  PIT_ERR_DUPLICATE_SERIALIZER: { status: 500, text: 'fastify-pitaya: serializer "%s" is given twice' },
+  PIT_ERR_DUPLICATE_VALIDATOR: { status: 500, text: 'fastify-pitaya: handshake validator "%s" is given twice' },
+  PIT_ERR_DICTIONARY: { status: 500, text: 'fastify-pitaya: dictionary: %s' },
+  PIT_ERR_SCHEMA: { status: 500, text: 'fastify-pitaya: %s: %s' },
+
+  // wire: what arrived cannot be read; the connection is closed with 4500
+  PIT_ERR_PACKET_TYPE: { status: 400, text: 'wrong packet type', close: 'badPacket' },
+  PIT_ERR_PACKET_SIZE: { status: 413, text: 'packet size exceed', close: 'badPacket' },
+  PIT_ERR_PACKET_HEADER: { status: 400, text: 'invalid header', close: 'badPacket' },
+  PIT_ERR_PACKET_TRUNCATED: { status: 400, text: 'received less data than expected', close: 'badPacket' },
+  PIT_ERR_MESSAGE: { status: 400, text: 'invalid message', close: 'badPacket' },
+  PIT_ERR_MESSAGE_TYPE: { status: 400, text: 'wrong message type', close: 'badPacket' },
+  PIT_ERR_MESSAGE_ID: { status: 400, text: 'invalid message id', close: 'badPacket' },
+  PIT_ERR_ROUTE_CODE: { status: 400, text: 'route info not found in dictionary', close: 'badPacket' },
+  PIT_ERR_ROUTE_SIZE: { status: 400, text: 'route is longer than 255 bytes', close: 'badPacket' },
+  PIT_ERR_INFLATE: { status: 400, text: 'compressed data cannot be inflated', close: 'badPacket' },
+  PIT_ERR_INFLATE_SIZE: { status: 413, text: 'compressed data inflates beyond the limit', close: 'badPacket' },
+  PIT_ERR_STATE: { status: 400, text: 'packet not allowed in this state', close: 'badPacket' },
+  PIT_ERR_PROXY_HEADER: { status: 400, text: 'invalid PROXY protocol header', close: 'badPacket' },
+
+  // handshake
+  PIT_ERR_HANDSHAKE: { status: 400, text: 'handshake: %s', close: 'handshakeRejected' },
+  PIT_ERR_HANDSHAKE_REFUSED: { status: 401, text: '%s', close: 'handshakeRejected' },
+  PIT_ERR_HANDSHAKE_TIMEOUT: { status: 408, text: 'handshake time-out', close: 'handshakeTimeout' },
+  PIT_ERR_FULL: { status: 503, text: 'server is full', close: 'overload' },
+
+  // requests: answered under the request's id
+  PIT_ERR_ROUTE_EMPTY: { status: 400, text: 'route field can not be empty' },
+  PIT_ERR_ROUTE: { status: 400, text: 'invalid route' },
+  PIT_ERR_REQUEST_ID: { status: 400, text: 'request id 0 can not be answered' },
+  PIT_ERR_NOTIFY_ROUTE: { status: 400, text: 'tried to request a notify route' },
+  PIT_ERR_BODY: { status: 400, text: '%s' },
+  PIT_ERR_NOT_FOUND: { status: 404, text: 'pitaya/handler: %s not found' },
+  PIT_ERR_NO_SERVER: { status: 503, text: 'no servers available of this type' },
+  PIT_ERR_NULL_REPLY: { status: 500, wire: 'PIT-000', text: 'reply must not be null' },
+  PIT_ERR_INTERNAL: { status: 500, text: 'internal error' },
+  PIT_ERR_RESPONSE: { status: 500, text: 'the answer could not be encoded' },
+  PIT_ERR_HANDLER_TIMEOUT: { status: 504, text: 'handler time-out' },
+  PIT_ERR_RATE: { status: 429, text: 'too many messages' },
+  PIT_ERR_BUSY: { status: 503, text: 'server is busy' },
+
+  // sessions, pushes, groups: thrown to the caller in the server
+  PIT_ERR_CLOSED: { status: 499, text: 'broken low-level pipe' },
+  PIT_ERR_ABANDONED: { status: 499, text: 'the handler went on after its deadline; its session can no longer be written to' },
+  PIT_ERR_UID: { status: 400, text: 'illegal uid' },
+  PIT_ERR_BOUND: { status: 409, text: 'session is already bound to an uid' },
+  PIT_ERR_UID_TAKEN: { status: 409, text: 'uid is bound to another session' },
+  PIT_ERR_UNBOUND: { status: 401, text: 'you have to bind an UID to the session to do that' },
+  PIT_ERR_BIND_TIMEOUT: { status: 504, text: 'a bind hook did not finish in time' },
+  PIT_ERR_DATA_SIZE: { status: 413, text: 'session data is larger than %s bytes' },
+  PIT_ERR_DATA: { status: 400, text: 'session data: %s' },
+  PIT_ERR_PUSH_UNKNOWN: { status: 500, text: 'push "%s" is not declared: name it in the pushes of defineHandlers' },
+  PIT_ERR_PUSH_BODY: { status: 500, text: 'push "%s" could not be encoded: %s' },
+  PIT_ERR_GROUP_EXISTS: { status: 409, text: 'group already exists' },
+  PIT_ERR_GROUP_NOT_FOUND: { status: 404, text: 'group not found' },
+  PIT_ERR_GROUP_UID: { status: 400, text: 'empty uid' },
+  PIT_ERR_GROUP_MEMBER: { status: 409, text: 'member already exists in group' },
+  PIT_ERR_GROUP_NO_MEMBER: { status: 404, text: 'member not found in the group' },
+  PIT_ERR_GROUP_LIMIT: { status: 413, text: 'too many groups: the limit is %s' },
+
+  // admin routes
+  PIT_ERR_SESSION_NOT_FOUND: { status: 404, text: 'session not found' },
+  PIT_ERR_ADMIN_AUTH: { status: 401, text: 'missing or wrong bearer token' },
+  PIT_ERR_ADMIN_RATE: { status: 429, text: 'too many failed attempts: wait a minute' },
+
+  // client
+  PIT_ERR_CLIENT_TIMEOUT: { status: 504, text: 'no answer within %s ms' },
+  PIT_ERR_CLIENT_CLOSED: { status: 498, text: 'connection closed before the answer: outcome unknown' }
+} as const satisfies Record<string, { status: number, text: string, wire?: string, close?: CloseReason }>
+
+/** Close codes: 4000 to 4499 mean "come back, with backoff", 4500 to 4999 "do not come back". The texts are fixed: input is never echoed. */
+export const closes = {
+  normal: { code: 1000, text: 'closed' },
+  shutdown: { code: 4001, text: 'server is shutting down' },
+  slow: { code: 4002, text: 'client does not read fast enough' },
+  heartbeat: { code: 4003, text: 'no heartbeat' },
+  internal: { code: 4004, text: 'internal error' },
+  overload: { code: 4008, text: 'server is overloaded' },
+  rate: { code: 4013, text: 'too many messages' },
+  badPacket: { code: 4500, text: 'bad packet' },
+  replaced: { code: 4501, text: 'replaced by another session' },
+  handshakeTimeout: { code: 4502, text: 'handshake time-out' },
+  handshakeRejected: { code: 4503, text: 'handshake rejected' },
+  kicked: { code: 4504, text: 'kicked' }
+} as const
+
+export type CloseReason = keyof typeof closes
+export type ErrorCode = keyof typeof table
+type Metadata = Record<string, string>
+
+const brand = Symbol.for('fastify-pitaya.error')
+
+/**
+ * An error that clients may see. Thrown by a handler, its `code`, message and metadata are the answer;
+ * anything else a handler throws is answered `PIT-500` and its text stays in the log.
+ * The server's own errors have a code of the table (`PIT_ERR_...`); `wireCode` is what travels (protocol.md 1.8).
+ */
+export class PitayaError extends Error {
+  override readonly name = 'PitayaError'
+  readonly code: string
+  readonly metadata: Metadata | undefined
+  readonly statusCode: number
+
+  /**
+   * @param code application code, free text such as `GAME-001`
+   * @param message what the client may read
+   * @param metadata text by text, sent along
+   */
+  constructor (code: string, message = '', metadata?: Metadata, options?: { statusCode?: number, cause?: unknown }) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.metadata = metadata
+    this.statusCode = options?.statusCode ?? 400
+  }
+
+  get [brand] (): true { return true }
+
+  /** The code on the wire: `PIT-404` for an error of the table, else `code` as it is. */
+  get wireCode (): string {
+    const row = rowOf(this.code)
+    return row === undefined ? this.code : row.wire ?? `PIT-${row.status}`
+  }
+
+  /** The close reason of an error that ends a connection. */
+  get close (): CloseReason | undefined { return rowOf(this.code)?.close }
+}
+
+/** True for a PitayaError of this or of another copy of the package. */
+export function isPitayaError (error: unknown): error is PitayaError {
+  try {
+    return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
+  } catch { return false }
+}
+
+/** Makes an error of the table; `values` fill the places of its text. */
+export function createError (code: ErrorCode, values: ReadonlyArray<string | number> = [], options: { metadata?: Metadata, cause?: unknown } = {}): PitayaError {
+  const row = table[code]
+  let next = 0
+  const text = row.text.replace(/%s/g, () => String(values[next++] ?? ''))
+  return new PitayaError(code, text, options.metadata, { statusCode: row.status, cause: options.cause })
+}
+
+/** All codes, for the document and its test. */
+export const errorCodes = Object.keys(table) as ErrorCode[]
+
+/** A row of the table as readers see it. */
+export function describeError (code: ErrorCode): { code: ErrorCode, status: number, wireCode: string, text: string, close: CloseReason | undefined } {
+  const row: Row = table[code]
+  return { code, status: row.status, wireCode: row.wire ?? `PIT-${row.status}`, text: row.text, close: row.close }
+}
+
+type Row = { status: number, text: string, wire?: string, close?: CloseReason }
+
+function rowOf (code: string): Row | undefined {
+  return Object.hasOwn(table, code) ? table[code as ErrorCode] : undefined
+}

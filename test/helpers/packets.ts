@@ -1,0 +1,25 @@
+import { PacketDecoder, type PacketType } from '../../lib/protocol/packet.ts'
+
+export interface ReadPacket { type: PacketType, body: Uint8Array }
+
+/** What a decoder makes of these chunks. */
+export function readPackets (chunks: readonly Uint8Array[], decoder = new PacketDecoder(0xffffff)): ReadPacket[] {
+  const packets: ReadPacket[] = []
+  const sink = {
+    onPacket (type: PacketType, bytes: Uint8Array, start: number, end: number) {
+      packets.push({ type, body: bytes.slice(start, end) })
+      return true
+    }
+  }
+  for (const chunk of chunks) decoder.push(chunk, sink)
+  return packets
+}
+
+/** One chunk per byte. */
+export function byteByByte (bytes: Uint8Array): Uint8Array[] {
+  return Array.from(bytes, (byte) => Uint8Array.of(byte))
+}
+
+export function concat (...parts: readonly Uint8Array[]): Uint8Array {
+  return new Uint8Array(Buffer.concat(parts))
+}

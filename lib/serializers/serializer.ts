@@ -19,7 +19,10 @@ export interface Serializer {
 }
 
 export interface Codec {
-  /** The bytes are valid until the next call of any `encode` of this serializer: the caller writes or copies them at once. Throws when the value does not fit. */
+  /**
+   * The bytes are valid until the next call of any `encode` of this serializer: the caller writes or copies them at once.
+   * Throws when the value does not fit.
+   */
   encode (value: unknown): Uint8Array
   /**
    * Decodes `bytes` from `start` to `end`, checks against the schema and drops undeclared properties.

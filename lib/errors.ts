@@ -33,6 +33,11 @@ const table = {
   PIT_ERR_STATE: { status: 400, text: 'packet not allowed in this state', close: 'badPacket' },
   PIT_ERR_PROXY_HEADER: { status: 400, text: 'invalid PROXY protocol header', close: 'badPacket' },
 
+  // upgrade: answered by HTTP
+  PIT_ERR_ORIGIN: { status: 403, text: 'origin not allowed: list it in acceptors.websocket.origins' },
+  PIT_ERR_CONNECTION_RATE: { status: 503, text: 'too many new connections: try again later' },
+  PIT_ERR_DRAINING: { status: 503, text: 'server is shutting down' },
+
   // handshake
   PIT_ERR_HANDSHAKE: { status: 400, text: 'handshake: %s', close: 'handshakeRejected' },
   PIT_ERR_HANDSHAKE_REFUSED: { status: 401, text: '%s', close: 'handshakeRejected' },
@@ -71,6 +76,8 @@ const table = {
   PIT_ERR_GROUP_UID: { status: 400, text: 'empty uid' },
   PIT_ERR_GROUP_MEMBER: { status: 409, text: 'member already exists in group' },
   PIT_ERR_GROUP_NO_MEMBER: { status: 404, text: 'member not found in the group' },
+  PIT_ERR_GROUP_OFFLINE: { status: 409, text: 'uid is not connected' },
+  PIT_ERR_GROUP_TTL: { status: 409, text: 'memory group TTL not found' },
   PIT_ERR_GROUP_LIMIT: { status: 413, text: 'too many groups: the limit is %s' },
 
   // admin routes

@@ -1,0 +1,135 @@
+import { getHeapStatistics } from 'node:v8'
+import { channels } from '../channels.ts'
+import { type CloseReason } from '../errors.ts'
+import { type HandshakeAnswers } from '../protocol/handshake.ts'
+import { TokenBucket } from '../token-bucket.ts'
+import { Agent } from './agent.ts'
+import { CloseLog } from './close-log.ts'
+import { type Acceptance, type AcceptorInfo, type Connection } from './connection.ts'
+import { type Greeter } from './greeter.ts'
+import { type AgentHost } from './host.ts'
+
+export interface AgentsLimits {
+  readonly connections: number
+  readonly connectionsPerAddress: number
+  readonly connectionsPerSecond: number
+}
+
+/** What is told to a client that is turned away. */
+const RETRY_AFTER_MS = 1000
+/** Agents closed at once while draining; the next batch follows in the next turns. */
+const CLOSE_BATCH = 500
+/** Share of the heap limit from which no new client is taken. */
+const HEAP_FULL = 0.8
+const HEAP_SAMPLE_MS = 500
+
+/** All clients of one server, and whether one more may come. */
+export class Agents implements Acceptance {
+  readonly retryAfterMs = RETRY_AFTER_MS
+  /** Where the acceptors listen. */
+  readonly listening: AcceptorInfo[] = []
+  #host: AgentHost
+  #limits: AgentsLimits
+  #rate: TokenBucket
+  #agents = new Set<Agent>()
+  #byAddress = new Map<string, number>()
+  #closeLog: CloseLog
+  #isStopped = false
+  #onStop: Array<() => void> = []
+  #onEmpty: Array<() => void> = []
+  #heapAt = -Infinity
+  #isHeapFull = false
+
+  constructor (host: Omit<AgentHost, 'onGone' | 'fullReason' | 'answers' | 'greet'>, limits: AgentsLimits) {
+    this.#limits = limits
+    this.#closeLog = new CloseLog(host.log)
+    this.#rate = new TokenBucket(limits.connectionsPerSecond, limits.connectionsPerSecond, performance.now())
+    const early = () => { throw new Error('a client came before the app was ready') }
+    this.#host = {
+      ...host,
+      answers: undefined as unknown as HandshakeAnswers,
+      greet: early,
+      fullReason: (address) => this.#isFull(address) ? { retryAfterMs: RETRY_AFTER_MS } : undefined,
+      onGone: (agent) => this.#gone(agent as Agent)
+    }
+  }
+
+  get size (): number { return this.#agents.size }
+
+  /** What depends on the registered handlers, once they are known. */
+  prepare (answers: HandshakeAnswers, greeter: Greeter): void {
+    this.#host.answers = answers
+    this.#host.greet = (session, body, request) => greeter.greet(session, body, request)
+  }
+
+  canAccept (): 'ok' | 'full' | 'rate' | 'draining' {
+    const verdict = this.#verdict()
+    if (verdict !== 'ok' && channels.refuse.hasSubscribers) channels.refuse.publish({ serverId: this.#host.serverId, transport: '', reason: verdict })
+    return verdict
+  }
+
+  /** Takes a client over: its connection's handler is set when this returns. */
+  accept (connection: Connection, request?: unknown): void {
+    if (this.#isStopped) { connection.destroy(); return }
+    const address = connection.remoteAddress
+    this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1)
+    this.#agents.add(new Agent(this.#host, this.#closeLog, connection, request))
+  }
+
+  onStop (stop: () => void): void { this.#onStop.push(stop) }
+
+  /** Takes no more clients. Harmless when called again. */
+  stop (): void {
+    if (this.#isStopped) return
+    this.#isStopped = true
+    for (const stop of this.#onStop) stop()
+  }
+
+  /** Closes every client in batches; resolves when all are gone, or after `ms`, when what is left was destroyed. */
+  async closeAll (reason: CloseReason, ms: number): Promise<void> {
+    const agents = [...this.#agents]
+    for (let i = 0; i < agents.length; i++) {
+      agents[i]!.close(reason)
+      if (i % CLOSE_BATCH === CLOSE_BATCH - 1) await new Promise((resolve) => setImmediate(resolve))
+    }
+    if (this.#agents.size === 0) return
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([
+      new Promise<void>((resolve) => { this.#onEmpty.push(resolve) }),
+      new Promise<void>((resolve) => { timer = setTimeout(resolve, ms) })
+    ])
+    clearTimeout(timer)
+    for (const agent of this.#agents) agent.destroy()
+    this.#closeLog.flush()
+  }
+
+  #verdict (): 'ok' | 'full' | 'rate' | 'draining' {
+    if (this.#isStopped) return 'draining'
+    if (!this.#rate.take(performance.now())) return 'rate'
+    return this.#agents.size >= this.#limits.connections ? 'full' : 'ok'
+  }
+
+  /** Asked in the handshake, when the client is already counted. */
+  #isFull (address: string): boolean {
+    return this.#agents.size > this.#limits.connections ||
+      (this.#byAddress.get(address) ?? 0) > this.#limits.connectionsPerAddress || this.#sampleHeap()
+  }
+
+  #sampleHeap (): boolean {
+    const now = performance.now()
+    if (now - this.#heapAt > HEAP_SAMPLE_MS) {
+      const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics()
+      this.#heapAt = now
+      this.#isHeapFull = used > limit * HEAP_FULL
+    }
+    return this.#isHeapFull
+  }
+
+  #gone (agent: Agent): void {
+    if (!this.#agents.delete(agent)) return
+    const left = (this.#byAddress.get(agent.remoteAddress) ?? 1) - 1
+    if (left === 0) this.#byAddress.delete(agent.remoteAddress)
+    else this.#byAddress.set(agent.remoteAddress, left)
+    if (this.#agents.size === 0) for (const done of this.#onEmpty.splice(0)) done()
+  }
+}

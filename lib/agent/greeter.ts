@@ -1,0 +1,114 @@
+import { type TSchema } from '@sinclair/typebox'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
+import sjson from 'secure-json-parse'
+import { createError, isPitayaError } from '../errors.ts'
+import { type HandshakeSys, type Logger, type MaybePromise } from '../handler/types.ts'
+import { normalizeHandshake } from '../protocol/handshake.ts'
+import { type Session } from '../session/session.ts'
+import { type Greeting } from './host.ts'
+
+/** What a handshake validator is given. */
+export interface HandshakeInput<U = unknown, R = unknown> {
+  readonly sys: HandshakeSys
+  readonly user: U
+  /** The upgrade's Fastify request (cookies, headers, decorators); undefined where there was none, as on TCP. */
+  readonly request: R | undefined
+  readonly remoteAddress: string
+}
+
+/**
+ * Checks who may connect. Throwing refuses: a PitayaError's code, message and metadata reach clients that read them, other errors only
+ * the log. What it returns is applied before the answer is sent: `uid` is bound, `data` becomes session data.
+ */
+export type HandshakeValidator<U = any, R = any> =
+  (input: HandshakeInput<U, R>) => MaybePromise<{ uid?: string, data?: Record<string, unknown> } | undefined | void>
+
+export interface GreeterOptions {
+  /** Run one after the other in this order; the first that throws refuses. */
+  readonly validators: ReadonlyMap<string, HandshakeValidator>
+  /** Schema of the handshake's `user`. */
+  readonly user: TSchema | undefined
+  /** Names in the order of `serializerIndex`. */
+  readonly serializers: readonly string[]
+  readonly defaultSerializer: string
+  readonly log: Logger
+}
+
+type Check = (user: unknown) => void
+
+/** Reads and checks handshakes: text, schemas, serializer, validators, bind. Synchronous as long as the validators are. */
+export class Greeter {
+  #validators: ReadonlyArray<readonly [string, HandshakeValidator]>
+  #checkUser: Check | undefined
+  #options: GreeterOptions
+
+  constructor (options: GreeterOptions) {
+    this.#options = options
+    this.#validators = [...options.validators]
+    this.#checkUser = options.user === undefined ? undefined : compileUserCheck(options.user)
+  }
+
+  /** @throws PIT_ERR_HANDSHAKE, or what a validator or the bind threw */
+  greet (session: Session, body: Uint8Array, request: unknown): MaybePromise<Greeting> {
+    const { sys, user } = normalizeHandshake(parse(body))
+    this.#checkUser?.(user)
+    const greeting = { sys, user, ...this.#choose(sys.serializer) }
+    if (this.#validators.length === 0) return greeting
+    return this.#validate(session, greeting, request, 0)
+  }
+
+  #validate (session: Session, greeting: Greeting, request: unknown, from: number): MaybePromise<Greeting> {
+    const input: HandshakeInput = { sys: greeting.sys, user: greeting.user, request, remoteAddress: session.remoteAddress }
+    for (let i = from; i < this.#validators.length; i++) {
+      const [name, validate] = this.#validators[i]!
+      let result
+      try {
+        result = validate(input)
+      } catch (error) {
+        throw this.#refusal(name, error)
+      }
+      const applied = result instanceof Promise
+        ? result.then((result) => this.#apply(session, result), (error: unknown) => { throw this.#refusal(name, error) })
+        : this.#apply(session, result)
+      if (applied instanceof Promise) return applied.then(() => this.#validate(session, greeting, request, i + 1))
+    }
+    return greeting
+  }
+
+  #apply (session: Session, result: { uid?: string, data?: Record<string, unknown> } | undefined | void): MaybePromise<void> {
+    if (result === undefined || result === null) return
+    if (result.data !== undefined) session.set(result.data)
+    if (result.uid !== undefined) return session.bind(result.uid)
+  }
+
+  #refusal (name: string, error: unknown): unknown {
+    if (isPitayaError(error)) return error
+    this.#options.log.warn({ err: error, validator: name }, 'a handshake validator refused with an error that is not public')
+    return createError('PIT_ERR_HANDSHAKE_REFUSED', [`refused by handshake validator "${name}"`])
+  }
+
+  #choose (asked: string | undefined): { serializerIndex: number, serializerName: string } {
+    const name = asked ?? this.#options.defaultSerializer
+    const serializerIndex = this.#options.serializers.indexOf(name)
+    if (serializerIndex === -1) throw createError('PIT_ERR_HANDSHAKE', ['sys.serializer is not offered'])
+    return { serializerIndex, serializerName: name }
+  }
+}
+
+function parse (body: Uint8Array): unknown {
+  try {
+    const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8')
+    return sjson.parse(text, undefined, { protoAction: 'error', constructorAction: 'error' })
+  } catch {
+    throw createError('PIT_ERR_HANDSHAKE', ['the body is not acceptable JSON'])
+  }
+}
+
+function compileUserCheck (schema: TSchema): Check {
+  const compiled = TypeCompiler.Compile(schema)
+  return (user) => {
+    if (compiled.Check(user)) return
+    const field = `user${compiled.Errors(user).First()?.path ?? ''}`
+    throw createError('PIT_ERR_HANDSHAKE', [`${field} is not as the server expects`], { metadata: { field } })
+  }
+}

@@ -1,0 +1,41 @@
+import diagnosticsChannel from 'node:diagnostics_channel'
+
+/**
+ * What the server tells about itself. Nothing here costs anything without a subscriber; metrics and tracing only subscribe.
+ * Every payload names its server (`serverId`), since channels are shared by all servers of a process.
+ */
+const named = <T extends object> (name: string): Channel<T> => diagnosticsChannel.channel(`fastify-pitaya:${name}`) as Channel<T>
+
+export interface Channel<T extends object> {
+  readonly name: string | symbol
+  readonly hasSubscribers: boolean
+  publish (payload: T & { serverId: string }): void
+  subscribe (callback: (payload: T & { serverId: string }) => void): void
+  unsubscribe (callback: (payload: T & { serverId: string }) => void): void
+}
+
+/** Why something that arrived or should have left was not handled. Bounded, so fit for a metric's label. */
+export type DropReason = 'rate' | 'busy' | 'closed' | 'unknown-route' | 'bad-body' | 'failed' | 'not-connected' | 'late'
+
+export const channels = {
+  /** A connection was accepted. */
+  open: named<{ transport: string, sessionId: number }>('connection:open'),
+  /** A connection ended, for whatever reason, exactly once each. */
+  close: named<{ transport: string, sessionId: number, code: number, reason: string, ageMs: number, bytesIn: number, bytesOut: number }>('connection:close'),
+  /** A connection was refused before it became one. */
+  refuse: named<{ transport: string, reason: 'full' | 'rate' | 'draining' | 'address' }>('connection:refuse'),
+  /** Bytes that could not be read. */
+  decodeError: named<{ layer: 'packet' | 'message' | 'handshake' | 'body', code: string }>('decode:error'),
+  /** A message was not handled, or a push not sent. */
+  drop: named<{ what: 'request' | 'notify' | 'push' | 'result', why: DropReason, route: string }>('message:drop'),
+  /** A handler ended: `code` is empty on success. */
+  handled: named<{ route: string, kind: 'request' | 'notify', code: string, durationMs: number }>('handler:end'),
+  /** A handler passed its deadline; it may still run. */
+  abandoned: named<{ route: string, abandoned: number }>('handler:abandoned'),
+  /** A session's queue is full: its connection is not read. */
+  pause: named<{ sessionId: number, waiting: number }>('session:pause'),
+  /** A session was bound to a uid. */
+  bound: named<{ sessionId: number, uid: string }>('session:bound'),
+  /** Our own event loop came late. */
+  lag: named<{ lagMs: number }>('loop:lag')
+} as const

@@ -1,0 +1,156 @@
+import { type Agents } from './agent/agents.ts'
+import { type AcceptorInfo, type Connection } from './agent/connection.ts'
+import { createConnectionPair, type ClientEnd } from './agent/memory-connection.ts'
+import { createError } from './errors.ts'
+import { type HandlerService } from './handler/service.ts'
+import { type AfterHook, type BeforeHook, type HandlerGroups, type HandlersDefinition, type PipelineSteps, type RawHook } from './handler/types.ts'
+import { type SessionPool } from './session/pool.ts'
+import { type Session } from './session/session.ts'
+
+/** What the facade of one scope shares with those of all other scopes of its server. */
+export interface FacadeParts {
+  readonly serverType: string
+  readonly serverId: string
+  readonly agents: Agents
+  readonly handlers: HandlerService
+  readonly sessions: SessionPool
+  readonly groups: HandlerGroups
+}
+
+/** Outcome of a push or kick to uids. */
+export interface UidsOutcome {
+  /** Uids with at least one session that was reached. */
+  readonly delivered: string[]
+  /** Uids without a session here. */
+  readonly notConnected: string[]
+}
+
+const DRAIN_MS = 25_000
+
+/**
+ * `app.pitaya`: what applications use of the server. Each Fastify scope has its own fork: `before`, `after` and `register` apply to
+ * that scope and its children, everything else is the same everywhere.
+ */
+export class Pitaya {
+  /** For forks. */
+  protected readonly parts: FacadeParts
+  #levels: readonly PipelineSteps[]
+  #own: PipelineSteps
+  #life: { isReady: boolean, draining: Promise<void> | undefined }
+
+  constructor (parts: FacadeParts, parent?: Pitaya) {
+    this.parts = parts
+    this.#own = { before: [], after: [], rawBefore: [], rawAfter: [] }
+    this.#levels = [...parent === undefined ? [] : parent.#levels, this.#own]
+    this.#life = parent === undefined ? { isReady: false, draining: undefined } : parent.#life
+  }
+
+  get serverType (): string { return this.parts.serverType }
+  get serverId (): string { return this.parts.serverId }
+  /** Look-up by id and uid, and hooks for all sessions. */
+  get sessions (): SessionPool { return this.parts.sessions }
+  get groups (): HandlerGroups { return this.parts.groups }
+  /** Where clients connect, once the app is ready. */
+  get acceptors (): readonly AcceptorInfo[] { return this.parts.agents.listening }
+  /** True from the start of a drain or close. */
+  get isDraining (): boolean { return this.#life.draining !== undefined }
+  /** Open connections, running and waiting handlers, handlers that still run past their deadline. */
+  get stats (): { connections: number, sessions: number, running: number, waiting: number, abandoned: number } {
+    const { agents, sessions, handlers } = this.parts
+    const { running, waiting } = handlers.dispatcher
+    return { connections: agents.size, sessions: sessions.size, running, waiting, abandoned: handlers.abandonedCalls }
+  }
+
+  /** Adds handler structures to this server. Throws PIT_ERR_DUPLICATE_HANDLERS, PIT_ERR_DUPLICATE_PUSH, PIT_ERR_STARTED. */
+  register (...definitions: HandlersDefinition[]): this {
+    this.#requireStarting('register')
+    for (const definition of definitions) this.parts.handlers.register(definition, this.#levels)
+    return this
+  }
+
+  /** Runs before the handlers of this scope: on the decoded message, or with `raw` on its bytes. Throws PIT_ERR_STARTED. */
+  before (hook: BeforeHook): this
+  before (hook: RawHook, options: { raw: true }): this
+  before (hook: BeforeHook | RawHook, options?: { raw?: boolean }): this {
+    this.#requireStarting('before')
+    if (options?.raw === true) this.#own.rawBefore.push(hook as RawHook)
+    else this.#own.before.push(hook as BeforeHook)
+    return this
+  }
+
+  /** Runs after the handlers of this scope: on their result or error, or with `raw` on the bytes of the answer. Throws PIT_ERR_STARTED. */
+  after (hook: AfterHook): this
+  after (hook: RawHook, options: { raw: true }): this
+  after (hook: AfterHook | RawHook, options?: { raw?: boolean }): this {
+    this.#requireStarting('after')
+    if (options?.raw === true) this.#own.rawAfter.push(hook as RawHook)
+    else this.#own.after.push(hook as AfterHook)
+    return this
+  }
+
+  /** Pushes to all sessions of these uids. Rejects with PIT_ERR_PUSH_UNKNOWN, PIT_ERR_PUSH_BODY. */
+  async push (uids: string | readonly string[], route: string, value: unknown): Promise<UidsOutcome> {
+    const push = this.parts.handlers.pushes.broadcast(route, value)
+    return this.#each(uids, (session) => push.to(session))
+  }
+
+  /** Kicks all sessions of these uids. The reason reaches clients that read it. */
+  async kick (uids: string | readonly string[], reason?: string): Promise<UidsOutcome> {
+    return this.#each(uids, (session) => { session.kick(reason); return true })
+  }
+
+  /** Takes over a client from an acceptor of your own: its connection's handler is set when this returns. */
+  accept (connection: Connection, request?: unknown): void {
+    if (this.parts.agents.canAccept() === 'draining') { connection.destroy(); return }
+    this.parts.agents.accept(connection, request)
+  }
+
+  /** The client's end of a connection in memory, already accepted: what tests talk through. */
+  openPair (remoteAddress?: string): ClientEnd {
+    if (!this.#life.isReady) throw new Error('inject() works once the app is ready: await app.ready() first')
+    const { client, server } = createConnectionPair(remoteAddress === undefined ? {} : { remoteAddress })
+    this.accept(server)
+    return client
+  }
+
+  /**
+   * Takes no more clients, finishes what is in hand and closes the clients with 4001, while HTTP goes on. Harmless when called again.
+   * @param options.timeoutMs all of it, default 25,000
+   */
+  async drain ({ timeoutMs = DRAIN_MS }: { timeoutMs?: number } = {}): Promise<void> {
+    this.#life.draining ??= this.#drain(timeoutMs)
+    await this.#life.draining
+  }
+
+  /** A child scope's facade. */
+  fork (): Pitaya { return new Pitaya(this.parts, this) }
+
+  /** Called when everything is compiled. */
+  ready (): void { this.#life.isReady = true }
+
+  async #drain (timeoutMs: number): Promise<void> {
+    const { agents, handlers } = this.parts
+    const endsAt = performance.now() + timeoutMs
+    agents.stop()
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([handlers.dispatcher.idle(), new Promise((resolve) => { timer = setTimeout(resolve, timeoutMs * 0.75) })])
+    clearTimeout(timer)
+    await agents.closeAll('shutdown', Math.max(1, endsAt - performance.now()))
+  }
+
+  #each (uids: string | readonly string[], visit: (session: Session) => boolean): UidsOutcome {
+    const delivered: string[] = []
+    const notConnected: string[] = []
+    for (const uid of typeof uids === 'string' ? [uids] : uids) {
+      let isReached = false
+      for (const session of [...this.parts.sessions.ofUid(uid)]) if (visit(session)) isReached = true
+      if (isReached) delivered.push(uid)
+      else notConnected.push(uid)
+    }
+    return { delivered, notConnected }
+  }
+
+  #requireStarting (name: string): void {
+    if (this.#life.isReady) throw createError('PIT_ERR_STARTED', [`app.pitaya.${name}()`])
+  }
+}

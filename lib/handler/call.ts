@@ -1,0 +1,249 @@
+import { channels } from '../channels.ts'
+import { createError, isPitayaError, PitayaError } from '../errors.ts'
+import { toWireError, type Codec } from '../serializers/serializer.ts'
+import { type Session } from '../session/session.ts'
+import { type TimerEntry } from '../timer-wheel.ts'
+import { type HandlerService } from './service.ts'
+import { type CompiledHandler } from './registry.ts'
+import { SessionView } from './session-view.ts'
+import { isThenable } from './step.ts'
+import { type HandlerContext, type HandlerGroups, type HandlerSession, type Logger } from './types.ts'
+
+const EMPTY = new Uint8Array(0)
+
+export const CallState = { waiting: 0, running: 1, done: 2, abandoned: 3 } as const
+export type CallState = (typeof CallState)[keyof typeof CallState]
+
+/** One message on its way through its handler; also the context that the handler gets. */
+export class Call implements HandlerContext, TimerEntry {
+  timerNext: TimerEntry | null = null
+  timerPrev: TimerEntry | null = null
+  timerTick = 0
+  /** The next waiting call of the session. */
+  next: Call | null = null
+  state: CallState = CallState.waiting
+  readonly handler: CompiledHandler
+  readonly of: Session
+  /** The request's id; -1: a notify. */
+  readonly id: number
+  bytes: Uint8Array
+  start: number
+  end: number
+  isCompressed: boolean
+  body: unknown = undefined
+  result: unknown = undefined
+  error: unknown = undefined
+  /** What will be answered, once encoded. */
+  output: Uint8Array | undefined = undefined
+  startedAt = 0
+  #service: HandlerService
+  #controller: AbortController | null = null
+  #view: SessionView | null = null
+  #log: Logger | null = null
+
+  constructor (service: HandlerService, handler: CompiledHandler, session: Session, id: number, bytes: Uint8Array, start: number, end: number, isCompressed: boolean) {
+    this.#service = service
+    this.handler = handler
+    this.of = session
+    this.id = id
+    this.bytes = bytes
+    this.start = start
+    this.end = end
+    this.isCompressed = isCompressed
+  }
+
+  get session (): HandlerSession { return this.#view ??= new SessionView(this, this.#service) }
+  get groups (): HandlerGroups { return this.#service.groups }
+  get route (): string { return this.handler.route }
+  get log (): Logger { return this.#log ??= this.#service.log.child({ sessionId: this.of.id, route: this.handler.route }) }
+  get signal (): AbortSignal {
+    if (this.#controller === null) {
+      this.#controller = new AbortController()
+      if (this.state === CallState.abandoned || this.of.isClosed) this.#controller.abort()
+    }
+    return this.#controller.signal
+  }
+
+  get isRequest (): boolean { return this.id >= 0 }
+
+  /** Starts the handler's way. On return the call is `done`, unless something returned a promise. */
+  run (): void {
+    this.state = CallState.running
+    if (channels.handled.hasSubscribers) this.startedAt = performance.now()
+    if (!this.isCompressed) { this.#runFrom(0); return }
+    try {
+      const inflated = this.#service.inflate(this.bytes, this.start, this.end)
+      if (inflated instanceof Promise) {
+        inflated.then((bytes) => { this.setBytes(bytes); this.#runFrom(0) }, (error: unknown) => this.#unreadable(error))
+      } else {
+        this.setBytes(inflated)
+        this.#runFrom(0)
+      }
+    } catch (error) {
+      this.#unreadable(error)
+    }
+  }
+
+  setBytes (bytes: Uint8Array): void {
+    this.bytes = bytes
+    this.start = 0
+    this.end = bytes.length
+  }
+
+  decodeBody (): unknown {
+    const { handler } = this
+    if (handler.body === undefined) return undefined
+    if (handler.body === 'raw') return this.bytes.subarray(this.start, this.end)
+    return handler.body[this.of.serializerIndex]!.decode(this.bytes, this.start, this.end)
+  }
+
+  encodeOutcome (): void {
+    if (!this.isRequest) {
+      if (this.error !== undefined) throw this.error
+      return
+    }
+    if (this.error !== undefined) { this.output = this.#encodeError(this.error); return }
+    this.output = this.#encodeResult(this.handler.response)
+  }
+
+  /** The deadline: the caller is answered, the next message may start, and what the handler still does no longer reaches the session. */
+  onTimer (): void {
+    if (this.state !== CallState.running) return
+    this.state = CallState.abandoned
+    this.#service.abandoned(this)
+    this.abort()
+    this.#answerError(createError('PIT_ERR_HANDLER_TIMEOUT'))
+    this.#service.dispatcher.ended(this)
+  }
+
+  abort (): void {
+    this.#controller?.abort()
+  }
+
+  /** Answers without having run. */
+  reject (error: PitayaError): void {
+    this.state = CallState.done
+    this.#answerError(error)
+  }
+
+  #runFrom (index: number): void {
+    const { steps } = this.handler
+    try {
+      for (let i = index; i < steps.length; i++) {
+        const step = steps[i]!
+        const value = step.run(this)
+        if (isThenable(value)) {
+          // A foreign thenable may settle twice; a promise does not.
+          Promise.resolve(value).then((value) => this.#resume(i, value), (error: unknown) => this.#fail(error))
+          return
+        }
+        step.accept(this, value)
+      }
+    } catch (error) {
+      this.#fail(error)
+      return
+    }
+    this.#finish()
+  }
+
+  #resume (index: number, value: unknown): void {
+    if (this.state !== CallState.running) { this.#late(); return }
+    try {
+      this.handler.steps[index]!.accept(this, value)
+    } catch (error) {
+      this.#fail(error)
+      return
+    }
+    this.#runFrom(index + 1)
+  }
+
+  #finish (): void {
+    if (this.isRequest) this.#respond(this.output ?? EMPTY, this.error !== undefined)
+    this.#end(this.error)
+  }
+
+  #fail (error: unknown): void {
+    if (this.state !== CallState.running) { this.#late(); return }
+    this.#answerError(error)
+    this.#end(error ?? 'nothing')
+  }
+
+  #end (error: unknown): void {
+    this.state = CallState.done
+    if (channels.handled.hasSubscribers) {
+      const code = error === undefined ? '' : isPitayaError(error) ? error.wireCode : 'PIT-500'
+      const durationMs = performance.now() - this.startedAt
+      channels.handled.publish({ serverId: this.#service.serverId, route: this.route, kind: this.isRequest ? 'request' : 'notify', code, durationMs })
+    }
+    this.#service.dispatcher.ended(this)
+  }
+
+  #late (): void {
+    this.#service.lateEnded()
+    this.#service.dropped('result', 'late', this.route)
+  }
+
+  #unreadable (error: unknown): void {
+    if (this.state !== CallState.running) return
+    if (isPitayaError(error) && error.close === undefined) { this.#fail(error); return }
+    this.of.entity.refuseBytes(error)
+    this.#end(error)
+  }
+
+  #answerError (error: unknown): void {
+    if (this.isRequest) this.#respond(this.#encodeError(error), true)
+    else {
+      this.#public(error)
+      this.#service.dropped('notify', isPitayaError(error) && error.code === 'PIT_ERR_BODY' ? 'bad-body' : 'failed', this.route)
+    }
+  }
+
+  #respond (payload: Uint8Array, isError: boolean): void {
+    if (this.of.isClosed) { this.#service.dropped('result', 'closed', this.route); return }
+    try {
+      this.of.entity.respond(this.id, payload, isError)
+    } catch (error) {
+      if (isError) throw error
+      this.of.entity.respond(this.id, this.#encodeError(error), true)
+    }
+  }
+
+  #encodeResult (response: readonly Codec[] | 'raw' | undefined): Uint8Array | undefined {
+    if (response === undefined) return undefined
+    const { result } = this
+    if (result === undefined || (result === null && !this.handler.acceptsNull)) throw createError('PIT_ERR_NULL_REPLY')
+    if (response === 'raw') {
+      if (result instanceof Uint8Array) return result
+      throw createError('PIT_ERR_RESPONSE', [], { cause: new TypeError('a raw response must be a Uint8Array') })
+    }
+    try {
+      return response[this.of.serializerIndex]!.encode(result)
+    } catch (cause) {
+      throw createError('PIT_ERR_RESPONSE', [], { cause })
+    }
+  }
+
+  #encodeError (error: unknown): Uint8Array {
+    return this.#service.encodeError(this.of, toWireError(this.#public(error)))
+  }
+
+  /** What the client may know of an error; the rest goes to the log. */
+  #public (error: unknown): PitayaError {
+    if (isPitayaError(error)) {
+      if (error.cause !== undefined && error.statusCode >= 500) this.log.error({ err: error.cause }, error.message)
+      return error
+    }
+    this.log.error({ err: asError(error) }, 'a handler failed')
+    return createError('PIT_ERR_INTERNAL')
+  }
+}
+
+/** Whatever was thrown, something that a logger can read without running its getters. */
+function asError (thrown: unknown): Error {
+  try {
+    if (thrown instanceof Error) return thrown
+    return new Error(`thrown: ${typeof thrown === 'object' ? Object.prototype.toString.call(thrown) : String(thrown)}`)
+  } catch {
+    return new Error('thrown: a value that cannot be read')
+  }
+}

@@ -1,0 +1,160 @@
+import { createError } from '../errors.ts'
+import { type Framing } from '../agent/connection.ts'
+import { encodeMessage, MessageType } from '../protocol/message.ts'
+import { HEADER_BYTES, MAX_BODY_BYTES, PacketType, writePacketHeader } from '../protocol/packet.ts'
+import { type RouteDictionary } from '../protocol/route.ts'
+import { type Codec, type Serializer } from '../serializers/serializer.ts'
+import { type Session, type SharedPush } from '../session/session.ts'
+import { isRaw } from './raw.ts'
+import { type MessageSchema, type PushSchemas } from './types.ts'
+
+const EMPTY = new Uint8Array(0)
+
+interface CompiledPush {
+  readonly name: string
+  /** The message's flag and route. */
+  readonly head: Uint8Array
+  /** By serializer. */
+  readonly codecs: readonly Codec[] | 'raw'
+}
+
+export interface PushOptions {
+  /** Compresses data of at least so many bytes, when that makes it smaller. */
+  readonly deflate: (data: Uint8Array) => Uint8Array | undefined
+}
+
+/** All pushes that the handlers of one server declare, by name. */
+export class PushRegistry {
+  #declared = new Map<string, MessageSchema>()
+  #compiled = new Map<string, CompiledPush>()
+  #options: PushOptions
+  #onDropped: (route: string) => void
+
+  constructor (options: PushOptions, onDropped: (route: string) => void) {
+    this.#options = options
+    this.#onDropped = onDropped
+  }
+
+  /** @throws PIT_ERR_DUPLICATE_PUSH when the name is known with another schema */
+  declare (pushes: PushSchemas): void {
+    for (const [name, schema] of Object.entries(pushes)) {
+      const known = this.#declared.get(name)
+      if (known !== undefined && known !== schema && JSON.stringify(known) !== JSON.stringify(schema)) throw createError('PIT_ERR_DUPLICATE_PUSH', [name])
+      this.#declared.set(name, schema)
+    }
+  }
+
+  compile (serializers: readonly Serializer[], dictionary: RouteDictionary): void {
+    for (const [name, schema] of this.#declared) {
+      const code = dictionary.codeOf(name)
+      const head = encodeMessage({ type: MessageType.push, route: name, routeCode: code === -1 ? undefined : code, data: EMPTY })
+      const codecs = isRaw(schema) ? 'raw' : serializers.map((serializer) => serializer.compile(schema, `push.${name}`))
+      this.#compiled.set(name, { name, head, codecs })
+    }
+  }
+
+  get schemas (): ReadonlyMap<string, MessageSchema> { return this.#declared }
+
+  /** To one session. False: it is closed. Throws PIT_ERR_PUSH_UNKNOWN, PIT_ERR_PUSH_BODY. */
+  send (session: Session, name: string, value: unknown): boolean {
+    const push = this.#get(name)
+    const isSent = session.entity.push(push.head, encodePush(push, session.serializerIndex, value))
+    if (!isSent) this.#onDropped(name)
+    return isSent
+  }
+
+  /** To many: serialized when the first session of a serializer gets it, framed when the first of a carrier does. */
+  broadcast (name: string, value: unknown): Broadcast {
+    return new Broadcast(this.#get(name), value, this.#options, this.#onDropped)
+  }
+
+  #get (name: string): CompiledPush {
+    const push = this.#compiled.get(name)
+    if (push === undefined) throw createError('PIT_ERR_PUSH_UNKNOWN', [name])
+    return push
+  }
+}
+
+/** One push on its way to many sessions. */
+export class Broadcast {
+  #push: CompiledPush
+  #value: unknown
+  #options: PushOptions
+  #onDropped: (route: string) => void
+  #bySerializer: Array<Frames | undefined> = []
+
+  constructor (push: CompiledPush, value: unknown, options: PushOptions, onDropped: (route: string) => void) {
+    this.#push = push
+    this.#value = value
+    this.#options = options
+    this.#onDropped = onDropped
+  }
+
+  /** False: the session is closed. */
+  to (session: Session): boolean {
+    const frames = this.#bySerializer[session.serializerIndex] ??= this.#encode(session.serializerIndex)
+    const isSent = session.entity.send(frames)
+    if (!isSent) this.#onDropped(this.#push.name)
+    return isSent
+  }
+
+  #encode (serializerIndex: number): Frames {
+    const { head } = this.#push
+    const plain = encodePush(this.#push, serializerIndex, this.#value)
+    const smaller = this.#options.deflate(plain)
+    const data = smaller ?? plain
+    const message = new Uint8Array(head.length + data.length)
+    message.set(head)
+    if (smaller !== undefined) message[0]! |= 0x10
+    message.set(data, head.length)
+    if (message.length > MAX_BODY_BYTES) throw createError('PIT_ERR_PUSH_BODY', [this.#push.name, 'it is larger than a packet'])
+    return new Frames(message)
+  }
+}
+
+/** One message as each carrier needs it. */
+class Frames implements SharedPush {
+  #message: Uint8Array
+  #lastFraming: Framing | undefined
+  #last: Uint8Array | undefined
+  #frames: Map<Framing | undefined, Uint8Array> | undefined
+
+  constructor (message: Uint8Array) {
+    this.#message = message
+  }
+
+  frame (framing: Framing | undefined): Uint8Array {
+    if (this.#last !== undefined && this.#lastFraming === framing) return this.#last
+    this.#frames ??= new Map()
+    let frame = this.#frames.get(framing)
+    if (frame === undefined) {
+      frame = this.#build(framing)
+      this.#frames.set(framing, frame)
+    }
+    this.#lastFraming = framing
+    this.#last = frame
+    return frame
+  }
+
+  #build (framing: Framing | undefined): Uint8Array {
+    const length = HEADER_BYTES + this.#message.length
+    const head = framing === undefined ? 0 : framing.size(length)
+    const frame = Buffer.allocUnsafe(head + length)
+    framing?.write(frame, 0, length)
+    writePacketHeader(frame, head, PacketType.data, this.#message.length)
+    frame.set(this.#message, head + HEADER_BYTES)
+    return frame
+  }
+}
+
+function encodePush (push: CompiledPush, serializerIndex: number, value: unknown): Uint8Array {
+  if (push.codecs === 'raw') {
+    if (value instanceof Uint8Array) return value
+    throw createError('PIT_ERR_PUSH_BODY', [push.name, 'a raw push must be a Uint8Array'])
+  }
+  try {
+    return push.codecs[serializerIndex]!.encode(value)
+  } catch (cause) {
+    throw createError('PIT_ERR_PUSH_BODY', [push.name, cause instanceof Error ? cause.message : 'it does not fit its schema'], { cause })
+  }
+}

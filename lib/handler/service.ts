@@ -1,0 +1,171 @@
+import { type Inflater } from '../agent/compression.ts'
+import { channels, type DropReason } from '../channels.ts'
+import { createError, type PitayaError } from '../errors.ts'
+import { MessageType, type MessageView } from '../protocol/message.ts'
+import { parseRoute, RouteDictionary, RouteIndex } from '../protocol/route.ts'
+import { toWireError, type Serializer, type WireError } from '../serializers/serializer.ts'
+import { type Session } from '../session/session.ts'
+import { type SessionPool } from '../session/pool.ts'
+import { type TimerWheel } from '../timer-wheel.ts'
+import { TokenBucket } from '../token-bucket.ts'
+import { Call } from './call.ts'
+import { Dispatcher } from './dispatcher.ts'
+import { type PushRegistry } from './pushes.ts'
+import { HandlerRegistry, type CompiledHandler } from './registry.ts'
+import { type HandlerGroups, type HandlersDefinition, type Logger, type PipelineSteps } from './types.ts'
+
+export interface HandlerServiceOptions {
+  readonly serverId: string
+  readonly serverType: string
+  readonly serializers: readonly Serializer[]
+  /** `auto`: a code for every local route and push; a record: exactly these; undefined: none. */
+  readonly dictionary: 'auto' | Readonly<Record<string, number>> | undefined
+  readonly sessions: SessionPool
+  readonly pushes: PushRegistry
+  readonly inflater: Inflater
+  /** Bytes that compressed data may inflate to. */
+  readonly inflatedBytes: number
+  readonly wheel: TimerWheel
+  readonly log: Logger
+  readonly limits: {
+    readonly dispatch: number
+    readonly concurrentPerSession: number
+    readonly waitingPerSession: number
+    readonly waitingBytes: number
+    readonly maxQueued: number
+    readonly handlerMs: number
+  }
+}
+
+/** From a client's message to its handler: looks up the route, answers what has no handler, and hands the rest to the dispatcher. */
+export class HandlerService {
+  readonly serverId: string
+  readonly serverType: string
+  readonly dispatcher: Dispatcher
+  readonly pushes: PushRegistry
+  readonly dictionary = new RouteDictionary()
+  readonly log: Logger
+  groups!: HandlerGroups
+  /** Handlers past their deadline that still run. */
+  abandonedCalls = 0
+  #options: HandlerServiceOptions
+  #registry = new HandlerRegistry()
+  #handlers: CompiledHandler[] = []
+  #byRoute = new RouteIndex<CompiledHandler>()
+  /** A dictionary code's handler, or its route where no handler of this server has it. */
+  #byCode = new Map<number, CompiledHandler | string>()
+  #decoder = new TextDecoder()
+
+  constructor (options: HandlerServiceOptions) {
+    this.#options = options
+    this.serverId = options.serverId
+    this.serverType = options.serverType
+    this.log = options.log
+    this.pushes = options.pushes
+    this.dispatcher = new Dispatcher({ ...options.limits, serverId: options.serverId, wheel: options.wheel })
+    options.sessions.onClose((session) => this.dispatcher.drop(session))
+  }
+
+  get handlers (): readonly CompiledHandler[] { return this.#handlers }
+  get definitions (): HandlersDefinition[] { return this.#registry.definitions }
+
+  /** @throws PIT_ERR_DUPLICATE_HANDLERS, PIT_ERR_DUPLICATE_PUSH */
+  register (definition: HandlersDefinition, levels: readonly PipelineSteps[]): void {
+    this.#registry.register(definition, levels)
+    this.pushes.declare(definition.pushes)
+  }
+
+  /** Called once, when the app gets ready: compiles everything and freezes the dictionary. */
+  compile (): void {
+    const { serializers, serverType, dictionary } = this.#options
+    this.#handlers = this.#registry.compile(serverType, serializers)
+    if (dictionary === 'auto') this.#numberRoutes()
+    else if (dictionary !== undefined) this.dictionary.add(dictionary)
+    for (const handler of this.#handlers) {
+      this.#byRoute.set(handler.route, handler)
+      this.#byRoute.set(handler.shortRoute, handler)
+    }
+    for (const [route, code] of Object.entries(this.dictionary.toJSON())) this.#byCode.set(code, this.#byRoute.getByText(route) ?? route)
+    this.pushes.compile(serializers, this.dictionary)
+  }
+
+  /** One well-formed message of a working session. Throws what ends the connection. */
+  onMessage (session: Session, view: MessageView, bytes: Uint8Array, isOverRate: boolean): void {
+    const isRequest = view.type === MessageType.request
+    const id = isRequest ? view.id : -1
+    if (view.type === MessageType.response) { this.#reject(session, view.id, createError('PIT_ERR_ROUTE_EMPTY'), 'unknown'); return }
+    const found = view.routeCode === -1 ? this.#byRoute.get(bytes, view.routeStart, view.routeEnd) : this.#byCode.get(view.routeCode)
+    if (found === undefined && view.routeCode !== -1) throw createError('PIT_ERR_ROUTE_CODE')
+    if (typeof found !== 'object') {
+      const error = isOverRate ? createError('PIT_ERR_RATE') : this.#explain(found ?? this.#decoder.decode(bytes.subarray(view.routeStart, view.routeEnd)))
+      this.#reject(session, id, error, 'unknown')
+      return
+    }
+    const error = this.#refusal(session, found, id, isOverRate)
+    if (error !== undefined) { this.#reject(session, id, error, found.route); return }
+    this.dispatcher.submit(new Call(this, found, session, id, bytes, view.dataStart, view.dataEnd, view.isCompressed))
+  }
+
+  serializerName (session: Session): string { return this.#options.serializers[session.serializerIndex]!.name }
+
+  encodeError (session: Session, error: WireError): Uint8Array { return this.#options.serializers[session.serializerIndex]!.encodeError(error) }
+
+  inflate (bytes: Uint8Array, start: number, end: number): Uint8Array | Promise<Uint8Array> {
+    return this.#options.inflater.inflate(bytes, start, end, this.#options.inflatedBytes)
+  }
+
+  dropped (what: 'request' | 'notify' | 'push' | 'result', why: DropReason, route: string): void {
+    if (channels.drop.hasSubscribers) channels.drop.publish({ serverId: this.serverId, what, why, route })
+  }
+
+  abandoned (call: Call): void {
+    this.abandonedCalls++
+    this.log.warn({ route: call.route, sessionId: call.of.id }, 'handler passed its deadline')
+    if (channels.abandoned.hasSubscribers) channels.abandoned.publish({ serverId: this.serverId, route: call.route, abandoned: this.abandonedCalls })
+  }
+
+  /** An abandoned handler ended after all. */
+  lateEnded (): void { this.abandonedCalls-- }
+
+  #refusal (session: Session, handler: CompiledHandler, id: number, isOverRate: boolean): PitayaError | undefined {
+    if (isOverRate) return createError('PIT_ERR_RATE')
+    if (id === 0) return createError('PIT_ERR_REQUEST_ID')
+    if (id > 0 && handler.kind === 'notify') return createError('PIT_ERR_NOTIFY_ROUTE')
+    if (handler.ratePerSecond !== undefined && !this.#routeBucket(session, handler).take(this.#options.wheel.now)) return createError('PIT_ERR_RATE')
+    return undefined
+  }
+
+  #routeBucket (session: Session, handler: CompiledHandler): TokenBucket {
+    session.routeRates ??= new Map<string, TokenBucket>()
+    let bucket = session.routeRates.get(handler.route)
+    if (bucket === undefined) {
+      const perSecond = handler.ratePerSecond!
+      bucket = new TokenBucket(perSecond, Math.max(1, 2 * perSecond), this.#options.wheel.now)
+      session.routeRates.set(handler.route, bucket)
+    }
+    return bucket
+  }
+
+  #reject (session: Session, id: number, error: PitayaError, route: string): void {
+    if (id >= 0) session.entity.respond(id, this.encodeError(session, toWireError(error)), true)
+    const why = error.statusCode === 429 ? 'rate' : 'unknown-route'
+    this.dropped(id >= 0 ? 'request' : 'notify', why, route)
+  }
+
+  /** Why this server has no handler for a route (protocol.md 1.8). */
+  #explain (text: string): PitayaError {
+    try {
+      const { serverType, service, method } = parseRoute(text)
+      if (serverType !== '' && serverType !== this.serverType) return createError('PIT_ERR_NO_SERVER')
+      return createError('PIT_ERR_NOT_FOUND', [`${this.serverType}.${service}.${method}`])
+    } catch (error) {
+      return error as PitayaError
+    }
+  }
+
+  #numberRoutes (): void {
+    const names = [...this.#handlers.flatMap(({ route, shortRoute }) => [route, shortRoute]), ...this.pushes.schemas.keys()]
+    const sorted = [...new Set(names)].sort()
+    this.dictionary.add(Object.fromEntries(sorted.map((name, index) => [name, index + 1])))
+  }
+}

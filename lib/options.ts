@@ -1,0 +1,321 @@
+import { Type, type TSchema } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import { randomUUID } from 'node:crypto'
+import { type HandshakeValidator } from './agent/greeter.ts'
+import { createError } from './errors.ts'
+import { type Serializer } from './serializers/serializer.ts'
+import { type BindHook, type BindPolicy, type CloseHook } from './session/pool.ts'
+
+const Positive = Type.Integer({ minimum: 1 })
+const Ms = Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })
+const Callback = Type.Unsafe<(...args: never[]) => unknown>({ type: 'Function' })
+const Anything = Type.Unsafe<any>({})
+const Name = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
+const closed = { additionalProperties: false }
+
+const WebSocketAcceptor = Type.Object({
+  path: Type.Optional(Type.String({ pattern: '^/' })),
+  page: Type.Optional(Callback),
+  origins: Type.Optional(Type.Union([Type.Array(Type.String()), Type.Literal('*')]))
+}, closed)
+
+const TcpAcceptor = Type.Object({
+  port: Type.Integer({ minimum: 0, maximum: 65535 }),
+  host: Type.Optional(Type.String()),
+  tls: Type.Optional(Anything),
+  proxyProtocol: Type.Optional(Type.Union([Type.Boolean(), Type.Object({ trusted: Type.Optional(Type.Array(Type.String())) }, closed)])),
+  name: Type.Optional(Type.String())
+}, closed)
+
+const Limits = Type.Object({
+  packetBytes: Type.Integer({ minimum: 64, maximum: 0xffffff }),
+  handshakeBytes: Type.Integer({ minimum: 64, maximum: 0xffffff }),
+  handshakeMs: Ms,
+  inflateRatio: Positive,
+  ratePerSecond: Type.Integer({ minimum: 0 }),
+  rateBurst: Positive,
+  rateViolationMs: Ms,
+  connections: Positive,
+  connectionsPerAddress: Positive,
+  connectionsPerSecond: Positive,
+  waitingPerSession: Positive,
+  waitingBytes: Positive,
+  concurrentPerSession: Positive,
+  maxQueued: Positive,
+  pauseMs: Ms,
+  handlerMs: Ms,
+  outboxBytes: Positive,
+  outboxTotalBytes: Positive,
+  drainMs: Ms,
+  groups: Positive
+}, closed)
+
+const schema = Type.Object({
+  serverType: Name,
+  serverId: Name,
+  frontend: Type.Boolean(),
+  acceptors: Type.Union([Type.Literal(false), Type.Object({
+    websocket: Type.Optional(Type.Union([WebSocketAcceptor, Type.Array(WebSocketAcceptor)])),
+    tcp: Type.Optional(Type.Union([TcpAcceptor, Type.Array(TcpAcceptor)]))
+  }, closed)]),
+  serializers: Type.Array(Type.Union([Type.Literal('json'), Type.Literal('avro'), Type.Object({ name: Type.String(), compile: Callback, encodeError: Callback })]), { minItems: 1 }),
+  defaultSerializer: Type.String(),
+  dictionary: Type.Optional(Type.Union([Type.Literal('auto'), Type.Record(Type.String(), Type.Integer({ minimum: 0, maximum: 65535 }))])),
+  compression: Type.Union([Type.Boolean(), Type.Object({ minBytes: Positive }, closed)]),
+  heartbeatSeconds: Type.Number({ minimum: 0.1, maximum: 86400 }),
+  handshake: Type.Object({
+    user: Type.Optional(Anything),
+    validators: Type.Optional(Type.Record(Type.String(), Callback))
+  }, closed),
+  session: Type.Object({
+    data: Type.Optional(Anything),
+    policy: Type.Union([Type.Literal('kick-old'), Type.Literal('refuse-new'), Type.Literal('allow')]),
+    dataBytes: Positive,
+    onBind: Type.Optional(Callback),
+    afterBind: Type.Optional(Callback),
+    onClose: Type.Optional(Callback)
+  }, closed),
+  concurrency: Type.Object({ handler: Type.Object({ dispatch: Positive }, closed) }, closed),
+  limits: Limits,
+  admin: Type.Optional(Type.Object({
+    prefix: Type.Optional(Type.String({ pattern: '^/' })),
+    token: Type.Optional(Type.String({ minLength: 16 })),
+    auth: Type.Optional(Callback)
+  }, closed)),
+  ops: Type.Optional(Type.Union([Type.Boolean(), Type.Object({ prefix: Type.Optional(Type.String()) }, closed)])),
+  closeMs: Ms
+}, closed)
+
+/** A WebSocket acceptor on the app's own server. `Page` is a Fastify route handler; `lib` does not know its type. */
+export interface WebSocketAcceptorOptions<Page = unknown> {
+  /** Path of the upgrade. Default `/pitaya`. */
+  path?: string
+  /** Answers a plain GET on that path. Default: none (404). */
+  page?: Page
+  /** Foreign origins that may connect, exactly as browsers send them (`https://game.example`), or `*`. Default: none; the app's own host and clients without Origin always may. */
+  origins?: string[] | '*'
+}
+
+/** A TCP acceptor on a port of its own. */
+export interface TcpAcceptorOptions<Tls = unknown> {
+  port: number
+  /** Default: all addresses. */
+  host?: string
+  /** Options of `tls.createServer`; given, the port speaks TLS. */
+  tls?: Tls
+  /** The first bytes are a PROXY v1 or v2 header. `trusted`: addresses or CIDR ranges of the proxies; others are closed. Default false. */
+  proxyProtocol?: boolean | { trusted?: string[] }
+  /** Shown in logs. */
+  name?: string
+}
+
+/** Limits of one server; `docs/reference-limits.md` says what a client sees at each. Times in milliseconds, sizes in bytes. */
+export interface LimitOptions {
+  /** Body of one packet. */
+  packetBytes: number
+  /** The same before the handshake is done. */
+  handshakeBytes: number
+  /** From connect to ack. */
+  handshakeMs: number
+  /** Compressed data may inflate to so many times `packetBytes`. */
+  inflateRatio: number
+  /** Packets per second and connection in the long run; 0: no limit. */
+  ratePerSecond: number
+  /** Packets at once. */
+  rateBurst: number
+  /** So long over the rate closes. */
+  rateViolationMs: number
+  /** Clients of this server. */
+  connections: number
+  /** Clients of one address. Default: no limit of its own. */
+  connectionsPerAddress: number
+  /** New clients per second. */
+  connectionsPerSecond: number
+  /** Messages of one session that wait, then its connection is not read. */
+  waitingPerSession: number
+  /** Bytes of one session that wait, then it is closed. */
+  waitingBytes: number
+  /** Handlers of `concurrent: true` routes at once of one session. */
+  concurrentPerSession: number
+  /** Waiting messages of all sessions, then requests are answered PIT-503. */
+  maxQueued: number
+  /** So long may a connection stay unread. */
+  pauseMs: number
+  /** So long may a handler, or one bind hook, take. */
+  handlerMs: number
+  /** Bytes that wait for one client. */
+  outboxBytes: number
+  /** Bytes that wait for all clients. */
+  outboxTotalBytes: number
+  /** So long may a client take nothing of what waits for it. */
+  drainMs: number
+  /** Groups of this server. */
+  groups: number
+}
+
+/** Options of the plugin. Everything has a default but `acceptors`, which a frontend needs. */
+export interface PitayaOptions<Page = unknown, Tls = unknown, Auth = unknown, Request = any> {
+  /** First part of this server's routes: letters, digits, `_`, `-`. Default `game`. */
+  serverType?: string
+  /** Unique among all servers. Default: random. */
+  serverId?: string
+  /** False: no clients connect here. Default true. */
+  frontend?: boolean
+  /** Where clients connect; several of a kind as an array. `false`: nowhere (backends, unit tests). */
+  acceptors?: false | {
+    websocket?: WebSocketAcceptorOptions<Page> | Array<WebSocketAcceptorOptions<Page>>
+    tcp?: TcpAcceptorOptions<Tls> | Array<TcpAcceptorOptions<Tls>>
+  }
+  /** Offered to clients: names or own members. Default `['json', 'avro']`. */
+  serializers?: Array<'json' | 'avro' | Serializer>
+  /** For clients that ask for none, as every stock client. Default `json`. */
+  defaultSerializer?: string
+  /** Route compression: `auto` numbers all routes and pushes; a record names them, routes of other server types too. Default: none. */
+  dictionary?: 'auto' | Record<string, number>
+  /** Compresses what leaves: true is from 1024 bytes on. Default false; compressed input is always understood. */
+  compression?: boolean | { minBytes: number }
+  /** Interval both ways; silence for two closes. Default 30. */
+  heartbeatSeconds?: number
+  handshake?: {
+    /** Schema of the handshake's `user`; `definePitaya` brings its own. */
+    user?: TSchema
+    /** Run in this order, one after the other; the first that throws refuses. */
+    validators?: Record<string, HandshakeValidator<any, Request>>
+  }
+  session?: {
+    /** Schema of session data; `definePitaya` brings its own. */
+    data?: TSchema
+    /** When a uid is bound that another session has. Default `kick-old`. */
+    policy?: BindPolicy
+    /** Session data as JSON. Default 4096 bytes. */
+    dataBytes?: number
+    /** Before any session is bound; throwing refuses the bind. */
+    onBind?: BindHook
+    afterBind?: BindHook
+    /** After any session closed. */
+    onClose?: CloseHook
+  }
+  /** `concurrency.handler.dispatch`: handlers at once. Default 1024. */
+  concurrency?: { handler?: { dispatch?: number } }
+  limits?: Partial<LimitOptions>
+  /** Admin routes under `prefix` (`/admin`), guarded by a bearer `token` (16 characters at least) or your own `auth` hook. Default: none. */
+  admin?: { prefix?: string, token?: string, auth?: Auth }
+  /** Health route under `prefix` (none). Default: none. */
+  ops?: boolean | { prefix?: string }
+  /** How long closing may take, in milliseconds; below Fastify's `pluginTimeout`. Default 8000. */
+  closeMs?: number
+}
+
+/** Defaults of everything that has one. */
+export const defaults = {
+  serverType: 'game',
+  frontend: true,
+  serializers: ['json', 'avro'] as Array<'json' | 'avro' | Serializer>,
+  defaultSerializer: 'json',
+  compression: false as boolean | { minBytes: number },
+  heartbeatSeconds: 30,
+  handshake: {},
+  session: { policy: 'kick-old' as BindPolicy, dataBytes: 4096 },
+  concurrency: { handler: { dispatch: 1024 } },
+  limits: {
+    packetBytes: 65536,
+    handshakeBytes: 8192,
+    handshakeMs: 5000,
+    inflateRatio: 10,
+    ratePerSecond: 200,
+    rateBurst: 400,
+    rateViolationMs: 5000,
+    connections: 50_000,
+    connectionsPerAddress: Number.MAX_SAFE_INTEGER,
+    connectionsPerSecond: 2000,
+    waitingPerSession: 64,
+    waitingBytes: 131_072,
+    concurrentPerSession: 8,
+    maxQueued: 10_000,
+    pauseMs: 60_000,
+    handlerMs: 5000,
+    outboxBytes: 1_048_576,
+    outboxTotalBytes: 268_435_456,
+    drainMs: 10_000,
+    groups: 100_000
+  },
+  closeMs: 8000
+}
+
+/** From here on `compression: true` compresses. */
+const COMPRESS_FROM = 1024
+
+export interface ResolvedOptions<O extends PitayaOptions<any, any, any, any> = PitayaOptions> {
+  readonly given: O
+  readonly serverType: string
+  readonly serverId: string
+  readonly frontend: boolean
+  readonly serializers: Array<'json' | 'avro' | Serializer>
+  readonly defaultSerializer: string
+  readonly dictionary: PitayaOptions['dictionary']
+  /** Infinity: no compression. */
+  readonly compressFrom: number
+  readonly heartbeatMs: number
+  readonly handshake: NonNullable<PitayaOptions['handshake']>
+  readonly session: NonNullable<PitayaOptions['session']> & { policy: BindPolicy, dataBytes: number }
+  readonly dispatch: number
+  readonly limits: LimitOptions
+  readonly closeMs: number
+}
+
+/** Checks options and fills in defaults. Throws PIT_ERR_OPTIONS naming the option, never its value; unknown names too. */
+export function resolveOptions<O extends PitayaOptions<any, any, any, any>> (given: O): ResolvedOptions<O> {
+  const merged = {
+    ...defaults,
+    serverId: randomUUID(),
+    acceptors: false,
+    ...defined(given),
+    handshake: { ...given.handshake },
+    session: { ...defaults.session, ...defined(given.session) },
+    concurrency: { handler: { ...defaults.concurrency.handler, ...defined(given.concurrency?.handler) } },
+    limits: { ...defaults.limits, ...defined(given.limits) }
+  }
+  check(merged, given)
+  const { compression } = merged
+  return {
+    given,
+    serverType: merged.serverType,
+    serverId: merged.serverId,
+    frontend: merged.frontend,
+    serializers: merged.serializers,
+    defaultSerializer: merged.defaultSerializer,
+    dictionary: given.dictionary,
+    compressFrom: compression === false ? Infinity : compression === true ? COMPRESS_FROM : compression.minBytes,
+    heartbeatMs: merged.heartbeatSeconds * 1000,
+    handshake: merged.handshake,
+    session: merged.session,
+    dispatch: merged.concurrency.handler.dispatch,
+    limits: merged.limits,
+    closeMs: merged.closeMs
+  }
+}
+
+function check (merged: object & { serializers: ReadonlyArray<string | { name: string }>, defaultSerializer: string, frontend: boolean }, given: PitayaOptions<any, any, any, any>): void {
+  // Fastify passes its own registration options along with ours.
+  const { prefix, logLevel, logSerializers, ...own } = merged as Record<string, unknown>
+  for (const [group, names] of [['concurrency', ['handler']], ['session', undefined], ['limits', undefined]] as const) {
+    const value = given[group]
+    if (value !== undefined && (typeof value !== 'object' || value === null)) throw createError('PIT_ERR_OPTIONS', [`${group} must be an object`])
+    if (names !== undefined && value !== undefined) for (const name of Object.keys(value)) if (!(names as readonly string[]).includes(name)) throw createError('PIT_ERR_OPTIONS', [`${group}.${name} is unknown`])
+  }
+  const error = Value.Errors(schema, own).First()
+  if (error !== undefined) {
+    const name = error.path.slice(1).replaceAll('/', '.')
+    throw createError('PIT_ERR_OPTIONS', [/unexpected property/i.test(error.message) ? `${name} is unknown` : `${name} is not valid: ${error.message.toLowerCase()}`])
+  }
+  if (!merged.serializers.some((serializer) => (typeof serializer === 'string' ? serializer : serializer.name) === merged.defaultSerializer)) {
+    throw createError('PIT_ERR_OPTIONS', ['defaultSerializer is not one of serializers'])
+  }
+  if (merged.frontend && given.acceptors === undefined) throw createError('PIT_ERR_NO_ACCEPTOR')
+}
+
+/** Without keys that are undefined, so that they do not hide a default. */
+function defined<T extends object> (value: T | undefined): Partial<T> {
+  if (typeof value !== 'object' || value === null) return {}
+  return Object.fromEntries(Object.entries(value).filter(([, value]) => value !== undefined)) as Partial<T>
+}

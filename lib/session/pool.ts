@@ -1,0 +1,176 @@
+import { createError } from '../errors.ts'
+import { channels } from '../channels.ts'
+import { type Logger } from '../handler/types.ts'
+import { BindState, Session, type Entity } from './session.ts'
+import { assertUid } from './uid.ts'
+
+/** What happens when a uid is bound that another session has. */
+export type BindPolicy = 'kick-old' | 'refuse-new' | 'allow'
+
+/** Called before a session is bound: throwing refuses the bind, and what was thrown reaches the caller. */
+export type BindHook = (session: Session, uid: string) => unknown
+/** Called after a session closed. */
+export type CloseHook = (session: Session) => unknown
+
+export interface SessionPoolOptions {
+  readonly serverId: string
+  readonly policy: BindPolicy
+  /** Bytes of a session's data as JSON. */
+  readonly dataBytes: number
+  /** Milliseconds that one bind hook may take. */
+  readonly bindMs: number
+  readonly log: Logger
+}
+
+/** All sessions of one server: by id, by uid, and the rules of binding. */
+export class SessionPool {
+  readonly serverId: string
+  /** Checks and cleans session data; set when the schemas are known. */
+  dataCheck: ((data: Record<string, unknown>) => Record<string, unknown>) | undefined
+  /** A uid's last session closed. */
+  onUidGone: ((uid: string) => void) | undefined
+  #options: SessionPoolOptions
+  #byId = new Map<number, Session>()
+  #byUid = new Map<string, Session[]>()
+  #nextId = 1
+  #onBind: BindHook[] = []
+  #afterBind: BindHook[] = []
+  #onClose: CloseHook[] = []
+
+  constructor (options: SessionPoolOptions) {
+    this.serverId = options.serverId
+    this.#options = options
+  }
+
+  get size (): number { return this.#byId.size }
+  get boundUids (): number { return this.#byUid.size }
+
+  create (entity: Entity, now: number): Session {
+    const session = new Session(this.#nextId++, entity, this, now)
+    this.#byId.set(session.id, session)
+    return session
+  }
+
+  get (id: number): Session | undefined { return this.#byId.get(id) }
+  /** A uid's sessions; more than one under policy `allow` only. */
+  ofUid (uid: string): readonly Session[] { return this.#byUid.get(uid) ?? NONE }
+  isConnected (uid: string): boolean { return this.#byUid.has(uid) }
+  [Symbol.iterator] (): IterableIterator<Session> { return this.#byId.values() }
+
+  /** Sessions in order of their ids, after `after`, at most `limit`. */
+  page (after: number, limit: number): Session[] {
+    const page: Session[] = []
+    for (const session of this.#byId.values()) {
+      if (session.id <= after) continue
+      page.push(session)
+      if (page.length === limit) break
+    }
+    return page
+  }
+
+  /** Hooks of all sessions, in order of registration. */
+  onBind (hook: BindHook): void { this.#onBind.push(hook) }
+  afterBind (hook: BindHook): void { this.#afterBind.push(hook) }
+  onClose (hook: CloseHook): void { this.#onClose.push(hook) }
+
+  /**
+   * Binds a session: check, hooks, policy, registration, after-hooks. From the policy to the registration nothing else runs, so of
+   * two sessions binding one uid at once exactly one is left. A failing hook leaves the session unbound.
+   */
+  async bind (session: Session, uid: string): Promise<void> {
+    assertUid(uid)
+    session.requireOpen()
+    if (session.bindState !== BindState.unbound) throw createError('PIT_ERR_BOUND')
+    session.bindState = BindState.binding
+    try {
+      for (const hook of this.#onBind) await this.#runHook(hook, session, uid)
+      session.requireOpen()
+      this.#replaceOthers(session, uid)
+      for (const hook of this.#afterBind) await this.#runHook(hook, session, uid)
+      session.requireOpen()
+    } catch (error) {
+      this.#unregister(session)
+      throw error
+    }
+    if (channels.bound.hasSubscribers) channels.bound.publish({ serverId: this.serverId, sessionId: session.id, uid })
+  }
+
+  /** Session data as it may be stored: declared, valid and small enough. */
+  checkData (data: Record<string, unknown>): Record<string, unknown> {
+    const kept: Record<string, unknown> = {}
+    for (const key of Object.keys(data)) if (data[key] !== undefined && key !== '__proto__') kept[key] = data[key]
+    const checked = this.dataCheck === undefined ? kept : this.dataCheck(kept)
+    let text: string
+    try {
+      text = JSON.stringify(checked)
+    } catch (error) {
+      throw createError('PIT_ERR_DATA', ['must be JSON: no cycles and no BigInt'], { cause: error })
+    }
+    if (Buffer.byteLength(text) > this.#options.dataBytes) throw createError('PIT_ERR_DATA_SIZE', [this.#options.dataBytes])
+    return Object.freeze(checked)
+  }
+
+  /** Takes a closed session out of every map. */
+  remove (session: Session): void {
+    this.#byId.delete(session.id)
+    this.#unregister(session)
+    for (const hook of this.#onClose) this.callSafely(hook, session)
+  }
+
+  /** Calls application code whose failure must not stop what goes on. */
+  callSafely (callback: (session: Session) => unknown, session: Session): void {
+    try {
+      const result = callback(session)
+      if (result instanceof Promise) result.catch((err: unknown) => this.#options.log.error({ err, sessionId: session.id }, 'a session callback failed'))
+    } catch (err) {
+      this.#options.log.error({ err, sessionId: session.id }, 'a session callback failed')
+    }
+  }
+
+  /** The new session is registered before the old ones close, so the uid is never without a session and keeps its groups. */
+  #replaceOthers (session: Session, uid: string): void {
+    const others = this.#byUid.get(uid)
+    if (others !== undefined && this.#options.policy === 'refuse-new') throw createError('PIT_ERR_UID_TAKEN')
+    const old = others === undefined || this.#options.policy === 'allow' ? NONE : [...others]
+    this.#register(session, uid)
+    for (const other of old) other.entity.kick('replaced')
+  }
+
+  #register (session: Session, uid: string): void {
+    session.uid = uid
+    session.bindState = BindState.bound
+    const sessions = this.#byUid.get(uid)
+    if (sessions === undefined) this.#byUid.set(uid, [session])
+    else sessions.push(session)
+  }
+
+  #unregister (session: Session): void {
+    const { uid } = session
+    session.bindState = BindState.unbound
+    if (uid === '') return
+    if (!session.isClosed) session.uid = ''
+    const sessions = this.#byUid.get(uid)
+    const at = sessions?.indexOf(session) ?? -1
+    if (sessions === undefined || at === -1) return
+    sessions.splice(at, 1)
+    if (sessions.length > 0) return
+    this.#byUid.delete(uid)
+    this.onUidGone?.(uid)
+  }
+
+  async #runHook (hook: BindHook, session: Session, uid: string): Promise<void> {
+    const result = hook(session, uid)
+    if (!(result instanceof Promise)) return
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((resolve, reject) => {
+      timer = setTimeout(() => reject(createError('PIT_ERR_BIND_TIMEOUT')), this.#options.bindMs)
+    })
+    try {
+      await Promise.race([result, late])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}
+
+const NONE: readonly Session[] = Object.freeze([])

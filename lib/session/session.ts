@@ -1,0 +1,101 @@
+import { createError, type CloseReason } from '../errors.ts'
+import { type HandshakeSys } from '../handler/types.ts'
+import { type TokenBucket } from '../token-bucket.ts'
+import { type SessionPool } from './pool.ts'
+
+/**
+ * What a session talks to: the agent of a client of this server (or later a client of another). Handlers do not know which.
+ */
+export interface Entity {
+  readonly remoteAddress: string
+  /** Answers a request; `payload` is copied before the call returns. */
+  respond (id: number, payload: Uint8Array, isError: boolean): void
+  /** Writes a push: `head` is the message's flag and route, `payload` its data, copied before the call returns. False: closed. */
+  push (head: Uint8Array, payload: Uint8Array): boolean
+  /** Sends a shared push. False: closed. */
+  send (broadcast: SharedPush): boolean
+  /** Sends a Kick packet where the protocol allows one, then closes. */
+  kick (reason: CloseReason, text?: string): void
+  close (reason: CloseReason): void
+  /** Closes for bytes that turn out unreadable later on, such as data that does not inflate. */
+  refuseBytes (error: unknown): void
+  /** Stop and go on reading from the client. */
+  pauseReading (): void
+  resumeReading (): void
+}
+
+/** A push made once for many clients: entities ask for the bytes in their carrier's framing. */
+export interface SharedPush {
+  frame (framing: object | undefined): Uint8Array
+}
+
+export const BindState = { unbound: 0, binding: 1, bound: 2 } as const
+export type BindState = (typeof BindState)[keyof typeof BindState]
+
+/** A client's session on its frontend. */
+export class Session {
+  readonly id: number
+  readonly entity: Entity
+  readonly pool: SessionPool
+  uid = ''
+  bindState: BindState = BindState.unbound
+  isClosed = false
+  /** Place of the session's serializer in the server's list. */
+  serializerIndex = 0
+  sys: HandshakeSys = NO_SYS
+  user: unknown = undefined
+  data: Readonly<Record<string, unknown>> = NO_DATA
+  /** The dispatcher's state of this session, once it needed any. */
+  lane: object | null = null
+  /** Allowances of rate-limited routes, once one was used. */
+  routeRates: Map<string, TokenBucket> | null = null
+  readonly openedAt: number
+  #onClose: Array<() => void> | null = null
+
+  constructor (id: number, entity: Entity, pool: SessionPool, openedAt: number) {
+    this.id = id
+    this.entity = entity
+    this.pool = pool
+    this.openedAt = openedAt
+  }
+
+  get address (): string { return `${this.pool.serverId}:${this.id}` }
+  get remoteAddress (): string { return this.entity.remoteAddress }
+  /** By counting colons, as Pitaya does (protocol.md 1.4). */
+  get ipVersion (): 'ipv4' | 'ipv6' { return this.entity.remoteAddress.split(':').length > 2 ? 'ipv6' : 'ipv4' }
+
+  /** Merges into `data`; a key set to undefined is removed. Throws PIT_ERR_DATA, PIT_ERR_DATA_SIZE; `data` is then as before. */
+  set (patch: Record<string, unknown>): void {
+    this.data = this.pool.checkData({ ...this.data, ...patch })
+  }
+
+  bind (uid: string): Promise<void> { return this.pool.bind(this, uid) }
+
+  kick (text?: string): void { this.entity.kick('kicked', text) }
+  close (): void { this.entity.close('normal') }
+
+  /** Called once, after the session closed; at once if it has. */
+  onClose (callback: () => void): void {
+    if (this.isClosed) { callback(); return }
+    if (this.#onClose === null) this.#onClose = [callback]
+    else this.#onClose.push(callback)
+  }
+
+  /** Called by the entity when it is closed; harmless when called again. */
+  ended (): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    const callbacks = this.#onClose
+    this.#onClose = null
+    this.pool.remove(this)
+    if (callbacks !== null) for (const callback of callbacks) this.pool.callSafely(callback, this)
+  }
+
+  /** @throws PIT_ERR_CLOSED */
+  requireOpen (): void {
+    if (this.isClosed) throw createError('PIT_ERR_CLOSED')
+  }
+}
+
+const NO_SYS: HandshakeSys = Object.freeze({})
+const NO_DATA: Readonly<Record<string, unknown>> = Object.freeze({})

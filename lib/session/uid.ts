@@ -1,0 +1,22 @@
+import { createError } from '../errors.ts'
+
+const MAX_UID_BYTES = 128
+
+/** @throws PIT_ERR_UID unless `uid` is a text of 1 to 128 UTF-8 bytes, well formed and without control characters. Compared byte by byte: nothing is normalised. */
+export function assertUid (uid: unknown): asserts uid is string {
+  if (typeof uid !== 'string' || uid === '' || uid.length > MAX_UID_BYTES || Buffer.byteLength(uid) > MAX_UID_BYTES || !isWellFormed(uid)) {
+    throw createError('PIT_ERR_UID')
+  }
+}
+
+function isWellFormed (text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code < 0x20 || code === 0x7f) return false
+    if (code < 0xd800 || code > 0xdfff) continue
+    const next = text.charCodeAt(i + 1)
+    if (code > 0xdbff || !(next >= 0xdc00 && next <= 0xdfff)) return false
+    i++
+  }
+  return true
+}

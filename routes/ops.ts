@@ -1,0 +1,4 @@
+import { type FastifyPluginAsync } from 'fastify'
+
+const ops: FastifyPluginAsync = async () => {}
+export default ops

@@ -1,0 +1,98 @@
+// Pitaya Go as a peer of the benchmark: one standalone JSON server with a WebSocket and a TCP acceptor.
+//
+// Compression is off (its default, on, costs far more per message) and the logger is silenced; everything else is
+// Pitaya's default. The addresses come from WS_ADDR and TCP_ADDR. It ends when its standard input does, so that it
+// cannot outlive the benchmark.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	pitaya "github.com/topfreegames/pitaya/v3/pkg"
+	"github.com/topfreegames/pitaya/v3/pkg/acceptor"
+	"github.com/topfreegames/pitaya/v3/pkg/component"
+	"github.com/topfreegames/pitaya/v3/pkg/config"
+	"github.com/topfreegames/pitaya/v3/pkg/logger"
+	logruswrapper "github.com/topfreegames/pitaya/v3/pkg/logger/logrus"
+)
+
+const (
+	serverType = "chat"
+	lobby      = "lobby"
+)
+
+type Message struct {
+	Name    string `json:"name"`
+	Content string `json:"content"`
+}
+
+type Joined struct {
+	Code   int    `json:"code"`
+	Result string `json:"result"`
+}
+
+// Room has the handlers; Pitaya asks that it and its messages are exported.
+type Room struct {
+	component.Base
+	app pitaya.Pitaya
+}
+
+// Join binds the session to a uid of its own and adds it to the lobby.
+func (r *Room) Join(ctx context.Context, _ []byte) (*Joined, error) {
+	session := r.app.GetSessionFromCtx(ctx)
+	if err := session.Bind(ctx, strconv.FormatInt(session.ID(), 10)); err != nil {
+		return nil, pitaya.Error(err, "BENCH-BIND")
+	}
+	uid := session.UID()
+	if err := r.app.GroupAddMember(ctx, lobby, uid); err != nil {
+		return nil, pitaya.Error(err, "BENCH-GROUP")
+	}
+	if err := session.OnClose(func() { _ = r.app.GroupRemoveMember(context.Background(), lobby, uid) }); err != nil {
+		return nil, pitaya.Error(err, "BENCH-CLOSE")
+	}
+	return &Joined{Result: "success"}, nil
+}
+
+// Message is a notify: it goes to every member of the lobby, its sender included.
+func (r *Room) Message(ctx context.Context, m *Message) {
+	_ = r.app.GroupBroadcast(ctx, serverType, lobby, "onMessage", m)
+}
+
+// Echo answers what it got.
+func (r *Room) Echo(_ context.Context, m *Message) (*Message, error) {
+	return m, nil
+}
+
+func main() {
+	quiet := logrus.New()
+	quiet.SetOutput(io.Discard)
+	quiet.SetLevel(logrus.PanicLevel)
+	logger.SetLogger(logruswrapper.NewWithFieldLogger(quiet))
+
+	conf := config.NewDefaultPitayaConfig()
+	conf.Handler.Messages.Compression = false
+	conf.Heartbeat.Interval = 30 * time.Second
+
+	builder := pitaya.NewDefaultBuilder(true, serverType, pitaya.Standalone, map[string]string{}, *conf)
+	builder.AddAcceptor(acceptor.NewWSAcceptor(os.Getenv("WS_ADDR")))
+	builder.AddAcceptor(acceptor.NewTCPAcceptor(os.Getenv("TCP_ADDR")))
+	app := builder.Build()
+	defer app.Shutdown()
+
+	if err := app.GroupCreate(context.Background(), lobby); err != nil {
+		panic(err)
+	}
+	app.Register(&Room{app: app}, component.WithName("room"), component.WithNameFunc(strings.ToLower))
+
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	app.Start()
+}

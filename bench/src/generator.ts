@@ -1,0 +1,104 @@
+/**
+ * The load generator, in a process of its own: `node out/generator.js '<Job as JSON>'` prints one Outcome as JSON.
+ *
+ * A closed loop over prebuilt bytes. What it measures is the server's CPU time per message, read from /proc at both ends of the
+ * window, so it need not be faster than the server. It only talks to this machine and ends by itself.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Client } from './generator/client.ts'
+import { startEcho, startFanout, type Tally } from './generator/traffic.ts'
+import { DATA, ERROR_BIT, request, RESPONSE, TYPE_BITS } from './generator/wire.ts'
+import { type Job, type Outcome } from './job.ts'
+import { cpuSeconds, residentKilobytes, stealSeconds } from './process-stat.ts'
+
+/** Connections opened at once: below every server's backlog. */
+const OPENING = 32
+
+const job = JSON.parse(process.argv[2] ?? '') as Job
+const url = new URL(job.url)
+if (!/^(127(\.\d{1,3}){3}|\[::1\])$/.test(url.hostname)) fail(new Error(`only loopback addresses are measured, not ${url.hostname}`))
+
+const emptyKilobytes = residentKilobytes(job.pid)
+const clients = await openAll()
+const outcome = job.mode === 'idle' ? await idle() : await measure()
+process.stdout.write(`${JSON.stringify(outcome)}\n`)
+for (const client of clients) client.close()
+process.exit()
+
+async function openAll (): Promise<Client[]> {
+  const shared = Buffer.alloc(65_536)
+  const clients: Client[] = []
+  let wanted = job.connections
+  const open = async () => {
+    while (wanted-- > 0) {
+      const client = new Client(url, shared)
+      await client.open(url, job.protocol)
+      if (job.join !== undefined) await join(client, job.join)
+      client.onFailure = fail
+      clients.push(client)
+    }
+  }
+  await Promise.all(Array.from({ length: OPENING }, open)).catch(fail)
+  return clients
+}
+
+async function join (client: Client, route: string): Promise<void> {
+  const answer = await client.ask(request(route, 1, '{}'), (data, start) => {
+    return data[start] === DATA && ((data[start + 4] as number) & TYPE_BITS) === RESPONSE
+  })
+  if (((answer[4] as number) & ERROR_BIT) !== 0) throw new Error(`${route} was refused: ${answer.toString('latin1', 4)}`)
+}
+
+async function measure (): Promise<Outcome> {
+  const start = job.mode === 'echo' ? startEcho : startFanout
+  const tally = start(clients, job, fail)
+  await sleep(job.warmupSeconds * 1000)
+  const before = snapshot(tally)
+  await sleep(job.seconds * 1000)
+  return difference(before, snapshot(tally), tally.errors)
+}
+
+async function idle (): Promise<Outcome> {
+  const tally: Tally = { messages: 0, errors: 0 }
+  const before = snapshot(tally)
+  await sleep(job.seconds * 1000)
+  const kilobytes = (residentKilobytes(job.pid) - emptyKilobytes) / job.connections
+  return { ...difference(before, snapshot(tally), 0), kilobytes }
+}
+
+function snapshot (tally: Tally) {
+  const own = process.cpuUsage()
+  return {
+    server: cpuSeconds(job.pid),
+    messages: tally.messages,
+    at: performance.now() / 1000,
+    own: (own.user + own.system) / 1e6,
+    steal: stealSeconds()
+  }
+}
+
+type Snapshot = ReturnType<typeof snapshot>
+
+function difference (before: Snapshot, after: Snapshot, errors: number): Outcome {
+  const seconds = after.at - before.at
+  const messages = after.messages - before.messages
+  const user = after.server.user - before.server.user
+  const system = after.server.system - before.server.system
+  return {
+    messages,
+    seconds,
+    cpu: (user + system) * 1e6 / messages,
+    cpuUser: user * 1e6 / messages,
+    cpuSystem: system * 1e6 / messages,
+    kilobytes: 0,
+    serverLoad: (user + system) / seconds,
+    generatorLoad: (after.own - before.own) / seconds,
+    steal: (after.steal - before.steal) / seconds,
+    errors
+  }
+}
+
+function fail (error: Error): never {
+  process.stderr.write(`generator: ${error.message}\n`)
+  process.exit(1)
+}

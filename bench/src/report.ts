@@ -1,0 +1,76 @@
+import { type CodecRow } from './job.ts'
+import { type Progress, type Row } from './run.ts'
+import { type Scenario } from './scenarios.ts'
+import { ratio, type Spread, spread } from './statistics.ts'
+
+/** A target with what was measured for it; no ratio where one of the two did not run. */
+export interface Verdict { scenario: string, text: string, measured?: Spread, limit: number, unit: '×' | 'KB' }
+
+/** Shows on one line what is being done now; nothing where the stream is no terminal. */
+export function makeProgress (stream: NodeJS.WriteStream): Progress {
+  if (!stream.isTTY) return () => {}
+  return (text) => { stream.write(`\r\x1b[2K${text.slice(0, stream.columns - 1)}`) }
+}
+
+/** The figure of a scenario in one run. */
+export function figures (row: Row, scenario: Scenario): number[] {
+  return row.outcomes.map((outcome) => scenario.load.mode === 'idle' ? outcome.kilobytes : outcome.cpu)
+}
+
+export function tableOf (scenario: Scenario, rows: Row[]): string {
+  const base = rows[0] === undefined ? [] : figures(rows[0], scenario)
+  const isIdle = scenario.load.mode === 'idle'
+  const header = [scenario.unit, 'median', 'min … max', 'relative', ...(isIdle ? [] : ['per second', 'server', 'generator'])]
+  const lines = rows.filter((row) => row.outcomes.length > 0).map((row) => {
+    const values = figures(row, scenario)
+    const { median, min, max } = spread(values)
+    const relative = base.length === 0 ? '' : ratio(values, base).median.toFixed(2)
+    const cells = [row.entry.label, median.toFixed(2), `${min.toFixed(2)} … ${max.toFixed(2)}`, relative]
+    if (isIdle) return cells
+    const rate = spread(row.outcomes.map(({ messages, seconds }) => messages / seconds)).median
+    const load = (key: 'serverLoad' | 'generatorLoad') => `${(spread(row.outcomes.map((outcome) => outcome[key])).median * 100).toFixed(0)} %`
+    return [...cells, Math.round(rate).toLocaleString('en'), load('serverLoad'), load('generatorLoad')]
+  })
+  const skipped = rows.filter((row) => row.skipped !== undefined).map((row) => `  skipped: ${row.entry.label}: ${row.skipped}`)
+  const title = `${scenario.title} (median of ${scenario.rounds})`
+  return [title, ...(lines.length > 0 ? align([header, ...lines]) : []), ...skipped].join('\n')
+}
+
+export function codecTable (rows: CodecRow[], rounds: number): string {
+  const lines = rows.map(({ name, bytes, ns }) => {
+    const { median, min, max } = spread(ns)
+    return [name, median.toFixed(0), `${min.toFixed(0)} … ${max.toFixed(0)}`, String(bytes)]
+  })
+  return [`codecs (median of ${rounds})`, ...align([['ns per operation', 'median', 'min … max', 'bytes'], ...lines])].join('\n')
+}
+
+export function verdictsOf (scenario: Scenario, rows: Row[]): Verdict[] {
+  const values = (label: string) => figures(rows.find((row) => row.entry.label === label) as Row, scenario)
+  return scenario.targets.map(({ of, to, limit }) => {
+    const text = to === undefined ? of : `${of} / ${to}`
+    const [own, others] = [values(of), to === undefined ? [] : values(to)]
+    const isMeasured = own.length > 0 && (to === undefined || others.length > 0)
+    const measured = !isMeasured ? undefined : to === undefined ? spread(own) : ratio(own, others)
+    return { scenario: scenario.title, text, measured, limit, unit: to === undefined ? 'KB' : '×' }
+  })
+}
+
+export function targetTable (verdicts: Verdict[]): string {
+  const lines = verdicts.map(({ scenario, text, measured, limit, unit }) => [
+    `${scenario}: ${text}`,
+    measured === undefined ? '–' : `${measured.median.toFixed(2)} ${unit}`,
+    measured === undefined ? '' : `${measured.min.toFixed(2)} … ${measured.max.toFixed(2)}`,
+    `≤ ${limit.toFixed(2)}`,
+    measured === undefined ? 'not measured' : measured.median <= limit ? 'met' : 'MISSED'
+  ])
+  return ['targets', ...align([['', 'median', 'min … max', 'target', ''], ...lines])].join('\n')
+}
+
+/** Columns: the first to the left, the others to the right. */
+export function align (rows: string[][]): string[] {
+  const widths = (rows[0] as string[]).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)))
+  return rows.map((row) => '  ' + row.map((cell, column) => {
+    const width = widths[column] as number
+    return column === 0 ? cell.padEnd(width) : cell.padStart(width)
+  }).join('  ').trimEnd())
+}

@@ -1,0 +1,141 @@
+import { type Job } from './job.ts'
+import { type Options, type Part } from './options.ts'
+import { type ServerName } from './servers.ts'
+
+/** One row: a server under one kind of load. */
+export interface Entry {
+  label: string
+  server: ServerName
+  transport: 'ws' | 'tcp'
+  /** What differs from the scenario's load. */
+  load?: Partial<Load>
+}
+
+export type Load = Omit<Job, 'url' | 'pid'>
+
+/** `of` is to cost at most `limit` times what `to` costs; without `to`, at most `limit` KB. */
+export interface Target { of: string, to?: string, limit: number }
+
+/** One table: entries that are compared with each other in the same interleaved run. */
+export interface Scenario {
+  title: string
+  unit: 'µs per message' | 'µs per delivery' | 'KB per connection'
+  load: Load
+  /** The first is the one the others' costs are divided by. */
+  entries: Entry[]
+  targets: Target[]
+  rounds: number
+}
+
+const OURS = 'fastify-pitaya'
+const GO = 'Pitaya Go'
+const WS = 'plain ws'
+
+export function scenariosOf (part: Part, options: Options): Scenario[] {
+  if (part === 'echo') return echo(options)
+  if (part === 'async') return [asynchronous(options)]
+  if (part === 'fanout') return [1, 8].map((inFlight) => fanout(options, inFlight))
+  if (part === 'idle') return [idle(options)]
+  return []
+}
+
+function echo (options: Options): Scenario[] {
+  const load = echoLoad(options)
+  const raw = { protocol: 'raw' } as const
+  const ws = (inFlight: number, targets: Target[]): Scenario => ({
+    title: `echo over WebSocket, ${inFlight} in flight`,
+    unit: 'µs per message',
+    load: { ...load, inFlight },
+    entries: [
+      { label: OURS, server: 'fastify-pitaya', transport: 'ws' },
+      { label: WS, server: 'ws', transport: 'ws', load: raw },
+      { label: 'plain ws, cork', server: 'ws-cork', transport: 'ws', load: raw },
+      { label: GO, server: 'pitaya-go', transport: 'ws' }
+    ],
+    targets,
+    rounds: options.rounds
+  })
+  const tcp = (inFlight: number, targets: Target[]): Scenario => ({
+    title: `echo over TCP, ${inFlight} in flight`,
+    unit: 'µs per message',
+    load: { ...load, inFlight },
+    entries: [
+      { label: OURS, server: 'fastify-pitaya', transport: 'tcp' },
+      { label: 'plain net', server: 'net', transport: 'tcp', load: raw },
+      { label: GO, server: 'pitaya-go', transport: 'tcp' }
+    ],
+    targets,
+    rounds: options.rounds
+  })
+  return [
+    ws(16, [{ of: OURS, to: WS, limit: 0.6 }, { of: OURS, to: GO, limit: 0.25 }]),
+    ws(1, [{ of: OURS, to: WS, limit: 1.5 }, { of: OURS, to: GO, limit: 0.55 }]),
+    tcp(16, [{ of: OURS, to: GO, limit: 0.18 }]),
+    tcp(1, [])
+  ]
+}
+
+function asynchronous (options: Options): Scenario {
+  return {
+    title: 'synchronous and async handler over WebSocket, 16 in flight',
+    unit: 'µs per message',
+    load: { ...echoLoad(options), inFlight: 16 },
+    entries: [
+      { label: 'async handler', server: 'handlers', transport: 'ws', load: { route: 'bench.echoAsync' } },
+      { label: 'sync handler', server: 'handlers', transport: 'ws', load: { route: 'bench.echo' } }
+    ],
+    targets: [{ of: 'async handler', to: 'sync handler', limit: 1.25 }],
+    rounds: options.rounds
+  }
+}
+
+function fanout (options: Options, inFlight: number): Scenario {
+  return {
+    title: `fan-out to ${options.members.toLocaleString('en')} over WebSocket, ${inFlight} outstanding`,
+    unit: 'µs per delivery',
+    load: {
+      ...echoLoad(options),
+      mode: 'fanout',
+      connections: options.members,
+      inFlight,
+      join: 'room.join',
+      route: 'room.message',
+      push: 'onMessage'
+    },
+    entries: [
+      { label: OURS, server: 'fastify-pitaya', transport: 'ws' },
+      { label: GO, server: 'pitaya-go', transport: 'ws' }
+    ],
+    targets: inFlight === 8 ? [{ of: OURS, to: GO, limit: 0.25 }] : [],
+    rounds: options.rounds
+  }
+}
+
+function idle (options: Options): Scenario {
+  return {
+    title: `memory of an idle connection, over ${options.idle.toLocaleString('en')}`,
+    unit: 'KB per connection',
+    load: { ...echoLoad(options), mode: 'idle', connections: options.idle, inFlight: 0, seconds: 3 },
+    entries: [
+      { label: `${OURS}, WebSocket`, server: 'fastify-pitaya', transport: 'ws' },
+      { label: `${OURS}, TCP`, server: 'fastify-pitaya', transport: 'tcp' },
+      { label: WS, server: 'ws', transport: 'ws', load: { protocol: 'raw' } },
+      { label: `${GO}, WebSocket`, server: 'pitaya-go', transport: 'ws' },
+      { label: `${GO}, TCP`, server: 'pitaya-go', transport: 'tcp' }
+    ],
+    targets: [{ of: `${OURS}, WebSocket`, limit: 14 }, { of: `${OURS}, TCP`, limit: 9 }],
+    rounds: Math.ceil(options.rounds / 2)
+  }
+}
+
+function echoLoad (options: Options): Load {
+  return {
+    protocol: 'pitaya',
+    mode: 'echo',
+    connections: options.connections,
+    inFlight: 1,
+    seconds: options.seconds,
+    warmupSeconds: options.warmupSeconds,
+    route: 'room.echo'
+  }
+}

@@ -9,6 +9,8 @@ export type MessageSchema = TSchema | Raw
 export type Payload<S> = S extends Raw ? Uint8Array : S extends TSchema ? Static<S> : undefined
 
 export type PushSchemas = Record<string, MessageSchema>
+/** What is pushed, by route. */
+export type PushPayloads<P extends PushSchemas> = { readonly [K in keyof P]: Payload<P[K]> }
 
 /** What a client said of itself in its handshake (protocol.md 1.4), names as the protocol spells them. */
 export interface HandshakeSys {
@@ -21,7 +23,7 @@ export interface HandshakeSys {
 }
 
 /** A client's session as a handler sees it. */
-export interface HandlerSession<P extends PushSchemas = PushSchemas, D = Record<string, unknown>, U = unknown> {
+export interface HandlerSession<out P extends PushSchemas = PushSchemas, D = Record<string, unknown>, U = unknown> {
   /** Unique in its frontend only. */
   readonly id: number
   /** `frontendId:sessionId`, unique in the cluster. */
@@ -35,7 +37,7 @@ export interface HandlerSession<P extends PushSchemas = PushSchemas, D = Record<
   /** Name of the session's serializer. */
   readonly serializer: string
   readonly isClosed: boolean
-  /** Merges into `data`; a key set to undefined is removed. Throws PIT_ERR_DATA for data outside its schema, PIT_ERR_DATA_SIZE above the limit. */
+  /** Merges into `data`; a key set to undefined is removed. Throws PIT_ERR_DATA (outside its schema), PIT_ERR_DATA_SIZE. */
   set (patch: Partial<D>): void
   /**
    * Makes the session `uid`'s, 1 to 128 bytes of UTF-8 without control characters, compared byte by byte.
@@ -43,7 +45,7 @@ export interface HandlerSession<P extends PushSchemas = PushSchemas, D = Record<
    */
   bind (uid: string): Promise<void>
   /** Sends a push declared in the handlers' `pushes`. False: the session is closed, nothing was sent. Never waits for the client. */
-  push<K extends keyof P & string> (route: K, value: Payload<P[K]>): boolean
+  push<K extends keyof P & string> (route: K, value: PushPayloads<P>[K]): boolean
   /** Sends a Kick packet and closes: native clients log the player out. The reason reaches clients that read it. */
   kick (reason?: string): void
   /** Closes without a Kick packet: clients may come back. */
@@ -53,8 +55,11 @@ export interface HandlerSession<P extends PushSchemas = PushSchemas, D = Record<
 }
 
 /** Named sets of uids. Members leave on their last session's close. */
-export interface HandlerGroups<P extends PushSchemas = PushSchemas> {
-  /** @param options.ttlMs the group ends when not renewed for so long. Without it, it ends with its last member. Rejects with PIT_ERR_GROUP_EXISTS. */
+export interface HandlerGroups<out P extends PushSchemas = PushSchemas> {
+  /**
+   * Rejects with PIT_ERR_GROUP_EXISTS.
+   * @param options.ttlMs the group ends when not renewed for so long; without it, it ends with its last member
+   */
   create (name: string, options?: { ttlMs?: number }): Promise<void>
   /** Creates the group if there is none. Rejects with PIT_ERR_GROUP_MEMBER, PIT_ERR_GROUP_UID. */
   add (name: string, uid: string): Promise<void>
@@ -66,13 +71,15 @@ export interface HandlerGroups<P extends PushSchemas = PushSchemas> {
   contains (name: string, uid: string): Promise<boolean>
   renew (name: string): Promise<void>
   /** Pushes to every member: encoded once per serializer in use. Throws PIT_ERR_GROUP_NOT_FOUND. */
-  broadcast<K extends keyof P & string> (name: string, route: K, value: Payload<P[K]>): MaybePromise<void>
+  broadcast<K extends keyof P & string> (name: string, route: K, value: PushPayloads<P>[K]): MaybePromise<void>
   /** As `broadcast`, to the members that `filter` accepts. */
-  multicast<K extends keyof P & string> (name: string, route: K, value: Payload<P[K]>, filter: (uid: string) => boolean): MaybePromise<void>
+  multicast<K extends keyof P & string> (
+    name: string, route: K, value: PushPayloads<P>[K], filter: (uid: string) => boolean
+  ): MaybePromise<void>
 }
 
 /** What a handler gets beside the message. */
-export interface HandlerContext<P extends PushSchemas = PushSchemas, D = Record<string, unknown>, U = unknown> {
+export interface HandlerContext<out P extends PushSchemas = PushSchemas, D = Record<string, unknown>, U = unknown> {
   readonly session: HandlerSession<P, D, U>
   readonly groups: HandlerGroups<P>
   /** Fires at the handler's deadline and when the session closes. Made when first read. */
@@ -85,17 +92,31 @@ export interface HandlerContext<P extends PushSchemas = PushSchemas, D = Record<
 
 /** The part of a pino logger that is used. */
 export interface Logger {
-  trace: LogFn, debug: LogFn, info: LogFn, warn: LogFn, error: LogFn, fatal: LogFn
+  trace: LogFn
+  debug: LogFn
+  info: LogFn
+  warn: LogFn
+  error: LogFn
+  fatal: LogFn
   child (bindings: Record<string, unknown>): Logger
 }
-type LogFn = (object: object | string, text?: string) => void
+export type LogFn = (object: object | string, text?: string) => void
 
-/** Runs before the handler, on the decoded message. What it returns, unless undefined, replaces the message; what it throws is the answer. */
-export type BeforeHook = (body: any, context: HandlerContext<any, any, any>) => unknown
-/** Runs after the handler, on its result or error. What it returns, unless undefined, replaces the outcome; what it throws becomes the error. */
-export type AfterHook = (outcome: Outcome, context: HandlerContext<any, any, any>) => MaybePromise<Outcome | void>
-export type Outcome = { readonly result: unknown, readonly error?: undefined } | { readonly error: unknown, readonly result?: undefined }
-/** The raw stage: the bytes as they came (inflated) or as they will leave. What it returns, unless undefined, replaces them. */
+/**
+ * Runs before the handler, on the decoded message.
+ * What it returns, unless undefined, replaces the message; what it throws is the answer.
+ */
+export type BeforeHook<B = any, C = HandlerContext<any, any, any>> = (body: B, context: C) => MaybePromise<B | void>
+/**
+ * Runs after the handler, on its result or error.
+ * What it returns, unless undefined, replaces the outcome; what it throws becomes the error.
+ */
+export type AfterHook<R = any, C = HandlerContext<any, any, any>> = (outcome: Outcome<R>, context: C) => MaybePromise<Outcome<R> | void>
+/** Told apart by `error === undefined`, so a handler that throws nothing at all (`throw undefined`) must be given an error. */
+export type Outcome<R = unknown> =
+  | { readonly result: R, readonly error?: undefined }
+  | { readonly error: NonNullable<unknown>, readonly result?: undefined }
+/** The raw stage: the bytes as they came (inflated) or will leave. What it returns, unless undefined, replaces them. */
 export type RawHook = (bytes: Uint8Array, context: HandlerContext<any, any, any>) => MaybePromise<Uint8Array | void>
 
 /** Pipeline steps of one level: global, Fastify scope, handler structure or method. */

@@ -14,6 +14,9 @@ export function fuzzRuns (divisor = 1): number {
 /** Runs of a fast-check property: a tenth of the fuzz count, so 100,000 in CI. */
 export function propertyRuns (): number { return fuzzRuns(10) }
 
+/** For `t.setTimeout` in files that fuzz: tap's own limit of 30 s a file is short for a million runs. */
+export const FUZZ_TIMEOUT_MS = 280_000
+
 /** Env SEED, else a new one. Whoever uses it prints it. */
 export function fuzzSeed (): number {
   return process.env.SEED === undefined ? Math.floor(Math.random() * 0x7fffffff) : Number(process.env.SEED) | 0

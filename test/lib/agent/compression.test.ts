@@ -2,8 +2,10 @@ import { deflateRawSync, deflateSync, gzipSync, inflateSync } from 'node:zlib'
 import fc from 'fast-check'
 import t from 'tap'
 import { deflateIfSmaller, Inflater, isZlib } from '../../../lib/agent/compression.ts'
-import { checkFuzz, checkProperty, fuzz, fuzzRuns, heapBytes, Random } from '../../helpers/fuzz.ts'
+import { checkFuzz, checkProperty, fuzz, FUZZ_TIMEOUT_MS, fuzzRuns, heapBytes, Random } from '../../helpers/fuzz.ts'
 import { fromHex, readVectors, toHex } from '../../helpers/vectors.ts'
+
+t.setTimeout(FUZZ_TIMEOUT_MS)
 
 const { compressionDetection } = readVectors<{ compressionDetection: Array<{ hex: string, compressed: boolean }> }>('handshakes.json')
 const messages = readVectors<{ vectors: Array<{ name: string, hex: string, decoded: { dataHex: string, dataCompressed: boolean } }> }>('messages.json')

@@ -8,9 +8,11 @@ import { HandshakeAnswers, normalizeHandshake, parseHandshakeAnswer } from '../.
 import { encodePacket, PacketType } from '../../../lib/protocol/packet.ts'
 import { RouteDictionary } from '../../../lib/protocol/route.ts'
 import { decodeUtf8, encodeUtf8 } from '../../../lib/protocol/utf8.ts'
-import { checkFuzz, checkProperty, fuzz } from '../../helpers/fuzz.ts'
+import { checkFuzz, checkProperty, fuzz, FUZZ_TIMEOUT_MS, type Random } from '../../helpers/fuzz.ts'
 import { byteByByte, concat, readPackets } from '../../helpers/packets.ts'
 import { fromHex, readVectors, toHex } from '../../helpers/vectors.ts'
+
+t.setTimeout(FUZZ_TIMEOUT_MS)
 
 interface Parsed { sys: Record<string, string>, user?: unknown }
 interface Answer { packetHex: string, bodyCompressed: boolean, bodyText: string, byteExact: boolean }
@@ -171,11 +173,9 @@ t.test('any JSON value is taken or refused with a coded error, by server and cli
 })
 
 t.test('mutated handshakes are taken or end in a coded error, and leave the prototype alone', async (t) => {
-  const bodies = [...recorded.requests, ...recorded.responses.map(({ ok }) => ok)].map(({ bodyText }) => bodyText)
-  const manyKeys = JSON.stringify({ sys: Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`Key${i}`, i])) })
+  const bodies = recorded.requests.map(({ bodyText }) => bodyText).concat(handshakeBodies.map(({ body }) => body))
   checkFuzz(t, await fuzz({
-    corpus: bodies.concat(manyKeys).map(encodeUtf8),
-    maxBytes: 8192,
+    corpus: bodies.map(encodeUtf8),
     target (bytes) {
       let value: unknown
       try { value = JSON.parse(decodeUtf8(bytes)) } catch { throw createError('PIT_ERR_HANDSHAKE', ['body']) }
@@ -183,4 +183,25 @@ t.test('mutated handshakes are taken or end in a coded error, and leave the prot
     }
   }))
   t.strictSame(Object.keys(Object.prototype), [])
+})
+
+t.test('handshakes of any names and values, in any case, are taken or end in a coded error', async (t) => {
+  const names = ['sys', 'SYS', 'user', 'User', 'platform', 'PLATFORM', 'libVersion', 'clientBuildNumber', 'clientversion', 'serializer',
+    'closeReason', '__proto__', 'constructor', '', '\u212a', 'x'.repeat(300)]
+  const deep = JSON.parse('['.repeat(5000) + ']'.repeat(5000)) as unknown
+  const manyKeys = Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`Key${i}`, i]))
+  const leaves = [null, undefined, true, 0, Infinity, '', '\ud800', 'x'.repeat(256), 'x'.repeat(257), [], deep, manyKeys]
+  const anyValue = (random: Random, depth: number): unknown => {
+    if (depth === 0 || random.int(3) === 0) return random.pick(leaves)
+    return Object.fromEntries(Array.from({ length: random.int(5) }, () => [random.pick(names), anyValue(random, depth - 1)]))
+  }
+  checkFuzz(t, await fuzz({
+    corpus: [new Uint8Array(0)],
+    target (_, random) {
+      const { sys } = normalizeHandshake(anyValue(random, 3))
+      for (const text of [sys.platform, sys.libVersion, sys.clientBuildNumber, sys.clientVersion]) {
+        if (text !== undefined && !(typeof text === 'string' && text.length <= 256)) throw new Error('not checked')
+      }
+    }
+  }))
 })

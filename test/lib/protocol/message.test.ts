@@ -8,9 +8,11 @@ import {
 import { encodePacket, PacketType } from '../../../lib/protocol/packet.ts'
 import { RouteDictionary } from '../../../lib/protocol/route.ts'
 import { decodeUtf8, encodeUtf8 } from '../../../lib/protocol/utf8.ts'
-import { checkFuzz, checkProperty, fuzz } from '../../helpers/fuzz.ts'
+import { checkFuzz, checkProperty, fuzz, FUZZ_TIMEOUT_MS } from '../../helpers/fuzz.ts'
 import { byteByByte, concat, readPackets } from '../../helpers/packets.ts'
 import { fromHex, readVectors, toHex } from '../../helpers/vectors.ts'
+
+t.setTimeout(FUZZ_TIMEOUT_MS)
 
 interface Decoded {
   type: MessageType

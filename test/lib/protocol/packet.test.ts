@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { encodePacket, HEADER_BYTES, MAX_BODY_BYTES, PacketDecoder, PacketType, writePacketHeader } from '../../../lib/protocol/packet.ts'
-import { checkFuzz, checkProperty, fuzz, heapBytes } from '../../helpers/fuzz.ts'
+import { checkFuzz, checkProperty, fuzz, FUZZ_TIMEOUT_MS, heapBytes } from '../../helpers/fuzz.ts'
 import { byteByByte, concat, readPackets } from '../../helpers/packets.ts'
 import { fromHex, readVectors, toHex } from '../../helpers/vectors.ts'
+
+t.setTimeout(FUZZ_TIMEOUT_MS)
 
 interface PacketVector {
   name: string

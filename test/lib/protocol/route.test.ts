@@ -1,9 +1,11 @@
 import t from 'tap'
 import { formatRoute, parseRoute, RouteDictionary, RouteIndex } from '../../../lib/protocol/route.ts'
 import { decodeUtf8, encodeUtf8 } from '../../../lib/protocol/utf8.ts'
-import { checkFuzz, fuzz } from '../../helpers/fuzz.ts'
+import { checkFuzz, fuzz, FUZZ_TIMEOUT_MS } from '../../helpers/fuzz.ts'
 import { concat } from '../../helpers/packets.ts'
 import { readVectors } from '../../helpers/vectors.ts'
+
+t.setTimeout(FUZZ_TIMEOUT_MS)
 
 interface RouteVector {
   route: string

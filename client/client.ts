@@ -37,16 +37,21 @@ const CONNECT_MS = 10_000
 const REQUEST_MS = 10_000
 const EMPTY = new Uint8Array(0)
 
+/** A client that knows the routes of `T`; without `T`, one that takes any route. */
+export type Connected<T extends Structures> = 0 extends 1 & T ? Client : Omit<Client, 'request' | 'notify' | 'on'> & ClientOf<T>
+
 /** Connects to a WebSocket URL. Rejects with a PitayaError: the server's, when it refuses. */
-export async function connect<T extends Structures = any> (url: string, options: ConnectOptions = {}): Promise<Client & ClientOf<T>> {
+export async function connect<T extends Structures = any> (
+  url: string, options: ConnectOptions = {}
+): Promise<Connected<T>> {
   const WebSocket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
   if (WebSocket === undefined) throw new PitayaError('PIT_ERR_CLIENT_CLOSED', 'this runtime has no WebSocket: pass the option WebSocket')
   return await connectOver<T>(await openWebSocket(url, WebSocket), options)
 }
 
 /** Does the handshake over an open transport. */
-export function connectOver<T extends Structures = any> (transport: ClientTransport, options: ConnectOptions = {}): Promise<Client & ClientOf<T>> {
-  return new Client(transport, options).ready() as unknown as Promise<Client & ClientOf<T>>
+export function connectOver<T extends Structures = any> (transport: ClientTransport, options: ConnectOptions = {}): Promise<Connected<T>> {
+  return new Client(transport, options).ready() as unknown as Promise<Connected<T>>
 }
 
 /** One connection to a server, speaking JSON (protocol.md 1). */

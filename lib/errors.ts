@@ -35,6 +35,7 @@ const table = {
 
   // upgrade: answered by HTTP
   PIT_ERR_ORIGIN: { status: 403, text: 'origin not allowed: list it in acceptors.websocket.origins' },
+  PIT_ERR_HEADERS: { status: 431, text: 'too many headers' },
   PIT_ERR_CONNECTION_RATE: { status: 503, text: 'too many new connections: try again later' },
   PIT_ERR_DRAINING: { status: 503, text: 'server is shutting down' },
 
@@ -90,7 +91,10 @@ const table = {
   PIT_ERR_CLIENT_CLOSED: { status: 498, text: 'connection closed before the answer: outcome unknown' }
 } as const satisfies Record<string, { status: number, text: string, wire?: string, close?: CloseReason }>
 
-/** Close codes: 4000 to 4499 mean "come back, with backoff", 4500 to 4999 "do not come back". The texts are fixed: input is never echoed. */
+/**
+ * Close codes: 4000 to 4499 mean "come back, with backoff", 4500 to 4999 "do not come back".
+ * The texts are fixed: input is never echoed.
+ */
 export const closes = {
   normal: { code: 1000, text: 'closed' },
   shutdown: { code: 4001, text: 'server is shutting down' },
@@ -155,7 +159,9 @@ export function isPitayaError (error: unknown): error is PitayaError {
 }
 
 /** Makes an error of the table; `values` fill the places of its text. */
-export function createError (code: ErrorCode, values: ReadonlyArray<string | number> = [], options: { metadata?: Metadata, cause?: unknown } = {}): PitayaError {
+export function createError (
+  code: ErrorCode, values: ReadonlyArray<string | number> = [], options: { metadata?: Metadata, cause?: unknown } = {}
+): PitayaError {
   const row = table[code]
   let next = 0
   const text = row.text.replace(/%s/g, () => String(values[next++] ?? ''))
@@ -165,8 +171,17 @@ export function createError (code: ErrorCode, values: ReadonlyArray<string | num
 /** All codes, for the document and its test. */
 export const errorCodes = Object.keys(table) as ErrorCode[]
 
+/** What travels of an error (protocol.md 1.8). */
+export interface WireError { code: string, msg: string, metadata: Record<string, string> | undefined }
+
+export function toWireError (error: PitayaError): WireError {
+  return { code: error.wireCode, msg: error.message, metadata: error.metadata }
+}
+
+export interface ErrorDescription { code: ErrorCode, status: number, wireCode: string, text: string, close: CloseReason | undefined }
+
 /** A row of the table as readers see it. */
-export function describeError (code: ErrorCode): { code: ErrorCode, status: number, wireCode: string, text: string, close: CloseReason | undefined } {
+export function describeError (code: ErrorCode): ErrorDescription {
   const row: Row = table[code]
   return { code, status: row.status, wireCode: row.wire ?? `PIT-${row.status}`, text: row.text, close: row.close }
 }

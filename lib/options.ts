@@ -198,7 +198,7 @@ export interface PitayaOptions<Page = unknown, Tls = unknown, Auth = unknown, Re
   /** `concurrency.handler.dispatch`: handlers at once. Default 1024. */
   concurrency?: { handler?: { dispatch?: number } }
   limits?: Partial<LimitOptions>
-  /** Admin routes under `prefix` (`/admin`), guarded by a bearer `token` (16 characters at least) or your own `auth` hook. Default: none. */
+  /** Admin routes under `prefix` (`/admin`), guarded by a `token` (at least 16 characters) or your own `auth` hook. Default: none. */
   admin?: { prefix?: string, token?: string, auth?: Auth }
   /** Health route under `prefix` (none). Default: none. */
   ops?: boolean | { prefix?: string }
@@ -295,9 +295,15 @@ export function resolveOptions<O extends PitayaOptions<any, any, any, any>> (giv
   }
 }
 
-function check (merged: object & { serializers: ReadonlyArray<string | { name: string }>, defaultSerializer: string, frontend: boolean }, given: PitayaOptions<any, any, any, any>): void {
+interface Merged {
+  serializers: ReadonlyArray<string | { name: string }>
+  defaultSerializer: string
+  frontend: boolean
+}
+
+function check (merged: Merged, given: PitayaOptions<any, any, any, any>): void {
   // Fastify passes its own registration options along with ours.
-  const { prefix, logLevel, logSerializers, ...own } = merged as Record<string, unknown>
+  const { prefix, logLevel, logSerializers, ...own } = merged as unknown as Record<string, unknown>
   for (const [group, names] of [['concurrency', ['handler']], ['session', undefined], ['limits', undefined]] as const) {
     const value = given[group]
     if (value !== undefined && (typeof value !== 'object' || value === null)) throw createError('PIT_ERR_OPTIONS', [`${group} must be an object`])

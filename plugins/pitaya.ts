@@ -2,7 +2,7 @@ import { type FastifyInstance, type FastifyPluginAsync, type FastifyRequest, typ
 import fp from 'fastify-plugin'
 import { type TlsOptions } from 'node:tls'
 import { inflateSync } from 'node:zlib'
-import { type Client, type ClientOf, connectOver, type ConnectOptions, type Structures } from '../client/client.ts'
+import { connectOver, type Connected, type ConnectOptions, type Structures } from '../client/client.ts'
 import { overMemory } from '../client/memory.ts'
 import { createError } from '../lib/errors.ts'
 import { Pitaya as Facade, type FacadeParts } from '../lib/facade.ts'
@@ -39,7 +39,7 @@ export class Pitaya extends Facade {
    * A client over a connection in memory, through the full stack, once the app is ready: for tests, without a port.
    * Rejects with what the server refused the handshake with.
    */
-  async inject<T extends Structures = any> (options: ConnectOptions & { remoteAddress?: string } = {}): Promise<Client & ClientOf<T>> {
+  async inject<T extends Structures = any> (options: ConnectOptions & { remoteAddress?: string } = {}): Promise<Connected<T>> {
     const { remoteAddress, ...rest } = options
     return await connectOver<T>(overMemory(this.openPair(remoteAddress)), { inflate: (data) => inflateSync(data), ...rest })
   }
@@ -82,7 +82,9 @@ const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
   const { acceptors } = given
   if (acceptors !== undefined && acceptors !== false) {
     for (const tcp of listOf(acceptors.tcp)) await fastify.register(acceptorTcp, tcp)
-    for (const websocket of listOf(acceptors.websocket)) await fastify.register(acceptorWs, { ...websocket, maxPacketBytes: options.limits.packetBytes })
+    for (const websocket of listOf(acceptors.websocket)) {
+      await fastify.register(acceptorWs, { ...websocket, maxPacketBytes: options.limits.packetBytes })
+    }
   }
   if (given.admin !== undefined) await fastify.register(admin, { ...given.admin, prefix: given.admin.prefix ?? '/admin' })
   if (given.ops !== undefined && given.ops !== false) await fastify.register(ops, { prefix: given.ops === true ? '' : given.ops.prefix ?? '' })

@@ -1,9 +1,8 @@
 import { channels } from '../channels.ts'
-import { closes, createError, isPitayaError, type CloseReason, type PitayaError } from '../errors.ts'
+import { closes, createError, isPitayaError, toWireError, type CloseReason, type PitayaError } from '../errors.ts'
 import { decodeMessage, MessageType, responseHeadSize, writeResponseHead } from '../protocol/message.ts'
 import { HEADER_BYTES, MAX_BODY_BYTES, PacketDecoder, PacketType, writePacketHeader, type PacketSink } from '../protocol/packet.ts'
 import { type Entity, type Session, type SharedPush } from '../session/session.ts'
-import { toWireError } from '../serializers/serializer.ts'
 import { type TimerEntry } from '../timer-wheel.ts'
 import { type CloseLog } from './close-log.ts'
 import { deflateIfSmaller } from './compression.ts'
@@ -59,11 +58,14 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     this.#deadline = new Deadline(host.wheel, host.limits.handshakeMs, () => this.#fail(createError('PIT_ERR_HANDSHAKE_TIMEOUT')))
     host.wheel.schedule(this, host.limits.heartbeatMs)
     connection.handler = this
-    if (channels.open.hasSubscribers) channels.open.publish({ serverId: host.serverId, transport: connection.transport, sessionId: this.session.id })
+    if (channels.open.hasSubscribers) {
+      channels.open.publish({ serverId: host.serverId, transport: connection.transport, sessionId: this.session.id })
+    }
   }
 
   get remoteAddress (): string { return this.#connection.remoteAddress }
   get transport (): string { return this.#connection.transport }
+  get ageMs (): number { return this.#host.wheel.now - this.session.openedAt }
   get isClosed (): boolean { return this.#state === State.closed }
 
   onData (bytes: Uint8Array): void {
@@ -300,7 +302,8 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     this.#outbox.close()
     const { transport, remoteAddress } = this.#connection
     const code = reason === 'peer' ? 1000 : closes[reason].code
-    const line = { transport, sessionId: session.id, code, ageMs: Math.round(wheel.now - session.openedAt), bytesIn: this.#bytesIn, bytesOut: this.#outbox.writtenBytes }
+    const ageMs = Math.round(wheel.now - session.openedAt)
+    const line = { transport, sessionId: session.id, code, ageMs, bytesIn: this.#bytesIn, bytesOut: this.#outbox.writtenBytes }
     this.#closeLog.write(reason, wheel.now, { ...line, remoteAddress })
     if (channels.close.hasSubscribers) channels.close.publish({ serverId, ...line, reason })
     session.ended()

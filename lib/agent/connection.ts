@@ -38,6 +38,44 @@ export interface ConnectionHandler {
   onClose (error?: Error): void
 }
 
+/**
+ * What acceptors find as the decorator `pitayaAgents`. Its `accept` fills the connection's handler before it returns;
+ * an acceptor makes its Connection and calls `accept` in one turn of the event loop, so no byte comes in between.
+ */
+export interface Acceptance {
+  /** @param request the upgrade's Fastify request, for acceptors that have one */
+  accept (connection: Connection, request?: unknown): void
+  /**
+   * Asked exactly once for each new client, as early as the acceptor can, since it counts against the rate of new connections.
+   * `rate` and `draining`: turn the client away. `full`: accept it all the same, the agent says so in its handshake answer.
+   */
+  canAccept (): 'ok' | 'full' | 'rate' | 'draining'
+  /** What a client turned away should wait. */
+  readonly retryAfterMs: number
+  /** Called once when the server stops taking clients, before those that are there are closed. */
+  onStop (stop: () => void): void
+}
+
+/** Where an acceptor listens, for logs and the operator. */
+export interface AcceptorInfo {
+  readonly name: string
+  readonly transport: string
+  readonly address: string
+  readonly port: number
+}
+
+/** A connection's handler until an agent takes it. */
+export const noHandler: ConnectionHandler = { onData () {}, onDrain () {}, onClose () {} }
+
+/** How long a closed connection may take to flush and to see the other side close, before it is destroyed. */
+export const LINGER_MS = 2000
+
+/** An address as people write it: an IPv4 address mapped into IPv6 without its `::ffff:`. Empty if unknown. */
+export function plainAddress (address: string | undefined): string {
+  if (address === undefined) return ''
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+}
+
 /** A carrier's header before each packet, for instance a WebSocket frame header. One object per carrier: it is compared by identity. */
 export interface Framing {
   /** Bytes of the header for a packet of `length` bytes. */

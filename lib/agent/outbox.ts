@@ -101,7 +101,10 @@ export class Outbox implements TimerEntry {
     this.#owner = owner
   }
 
-  /** Room for one packet, its carrier header included: returns where it begins in `chunk()`. The caller fills all `length` bytes at once. */
+  /**
+   * Room for one packet, its carrier header included. The caller fills all of it at once.
+   * @returns where it begins in `chunk()`
+   */
   reserve (length: number): number {
     const pool = this.#pool
     const fits = pool.position + length <= pool.chunk.length
@@ -192,7 +195,10 @@ export class Outbox implements TimerEntry {
     if (this.#pool.waitingBytes > this.#pool.limits.outboxTotalBytes) queueMicrotask(() => this.#pool.shed())
   }
 
-  /** A burst of one turn may pass the bound with a client that reads well: the network is asked first. The packet being written must be whole by then. */
+  /**
+   * A burst of one turn may pass the bound with a client that reads well, so the network is asked first.
+   * In a microtask, because the packet that was just reserved is still being written.
+   */
   #atBound (): void {
     queueMicrotask(() => {
       if (this.#isClosed) return

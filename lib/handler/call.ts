@@ -1,6 +1,6 @@
 import { channels } from '../channels.ts'
-import { createError, isPitayaError, PitayaError } from '../errors.ts'
-import { toWireError, type Codec } from '../serializers/serializer.ts'
+import { createError, isPitayaError, toWireError, type PitayaError } from '../errors.ts'
+import { type Codec } from '../serializers/serializer.ts'
 import { type Session } from '../session/session.ts'
 import { type TimerEntry } from '../timer-wheel.ts'
 import { type HandlerService } from './service.ts'
@@ -41,7 +41,10 @@ export class Call implements HandlerContext, TimerEntry {
   #view: SessionView | null = null
   #log: Logger | null = null
 
-  constructor (service: HandlerService, handler: CompiledHandler, session: Session, id: number, bytes: Uint8Array, start: number, end: number, isCompressed: boolean) {
+  constructor (
+    service: HandlerService, handler: CompiledHandler, session: Session, id: number,
+    bytes: Uint8Array, start: number, end: number, isCompressed: boolean
+  ) {
     this.#service = service
     this.handler = handler
     this.of = session
@@ -52,10 +55,18 @@ export class Call implements HandlerContext, TimerEntry {
     this.isCompressed = isCompressed
   }
 
-  get session (): HandlerSession { return this.#view ??= new SessionView(this, this.#service) }
+  get session (): HandlerSession {
+    this.#view ??= new SessionView(this, this.#service)
+    return this.#view
+  }
+
   get groups (): HandlerGroups { return this.#service.groups }
   get route (): string { return this.handler.route }
-  get log (): Logger { return this.#log ??= this.#service.log.child({ sessionId: this.of.id, route: this.handler.route }) }
+  get log (): Logger {
+    this.#log ??= this.#service.log.child({ sessionId: this.of.id, route: this.handler.route })
+    return this.#log
+  }
+
   get signal (): AbortSignal {
     if (this.#controller === null) {
       this.#controller = new AbortController()

@@ -4,7 +4,10 @@ import { Value } from '@sinclair/typebox/value'
 import { createError } from '../errors.ts'
 import { type HandlersDefinition } from './types.ts'
 
-/** The one schema of session data or handshake user data: the option's, or what `definePitaya` declared. Throws PIT_ERR_SCHEMA when two differ. */
+/**
+ * The one schema of session data or handshake user data: the option's, or what `definePitaya` declared.
+ * @throws PIT_ERR_SCHEMA when two differ
+ */
 export function findSchema (kind: 'session' | 'user', given: TSchema | undefined, definitions: readonly HandlersDefinition[]): TSchema | undefined {
   let found = given
   for (const definition of definitions) {

@@ -1,9 +1,9 @@
 import { type Inflater } from '../agent/compression.ts'
 import { channels, type DropReason } from '../channels.ts'
-import { createError, type PitayaError } from '../errors.ts'
+import { createError, toWireError, type PitayaError, type WireError } from '../errors.ts'
 import { MessageType, type MessageView } from '../protocol/message.ts'
 import { parseRoute, RouteDictionary, RouteIndex } from '../protocol/route.ts'
-import { toWireError, type Serializer, type WireError } from '../serializers/serializer.ts'
+import { type Serializer } from '../serializers/serializer.ts'
 import { type Session } from '../session/session.ts'
 import { type SessionPool } from '../session/pool.ts'
 import { type TimerWheel } from '../timer-wheel.ts'
@@ -108,7 +108,9 @@ export class HandlerService {
 
   serializerName (session: Session): string { return this.#options.serializers[session.serializerIndex]!.name }
 
-  encodeError (session: Session, error: WireError): Uint8Array { return this.#options.serializers[session.serializerIndex]!.encodeError(error) }
+  encodeError (session: Session, error: WireError): Uint8Array {
+    return this.#options.serializers[session.serializerIndex]!.encodeError(error)
+  }
 
   inflate (bytes: Uint8Array, start: number, end: number): Uint8Array | Promise<Uint8Array> {
     return this.#options.inflater.inflate(bytes, start, end, this.#options.inflatedBytes)
@@ -121,7 +123,8 @@ export class HandlerService {
   abandoned (call: Call): void {
     this.abandonedCalls++
     this.log.warn({ route: call.route, sessionId: call.of.id }, 'handler passed its deadline')
-    if (channels.abandoned.hasSubscribers) channels.abandoned.publish({ serverId: this.serverId, route: call.route, abandoned: this.abandonedCalls })
+    const { serverId, abandonedCalls: abandoned } = this
+    if (channels.abandoned.hasSubscribers) channels.abandoned.publish({ serverId, route: call.route, abandoned })
   }
 
   /** An abandoned handler ended after all. */

@@ -1,5 +1,7 @@
 import { type TSchema } from '@sinclair/typebox'
-import { type PitayaError } from '../errors.ts'
+import { type WireError } from '../errors.ts'
+
+export type { WireError } from '../errors.ts'
 
 /**
  * A family member: one way to write message bodies. It is a value: `serializers: ['json', 'avro', mine]`.
@@ -30,11 +32,4 @@ export interface Codec {
    * @throws PIT_ERR_BODY (metadata.field: the place) for anything that is no such message; never another error
    */
   decode (bytes: Uint8Array, start: number, end: number): unknown
-}
-
-export interface WireError { code: string, msg: string, metadata: Record<string, string> | undefined }
-
-/** What travels of an error. */
-export function toWireError (error: PitayaError): WireError {
-  return { code: error.wireCode, msg: error.message, metadata: error.metadata }
 }

@@ -8,6 +8,10 @@ import { type SessionPool } from './pool.ts'
  */
 export interface Entity {
   readonly remoteAddress: string
+  /** The kind of acceptor the client came by: `websocket`, `tcp`. */
+  readonly transport: string
+  /** Milliseconds since the client connected. */
+  readonly ageMs: number
   /** Answers a request; `payload` is copied before the call returns. */
   respond (id: number, payload: Uint8Array, isError: boolean): void
   /** Writes a push: `head` is the message's flag and route, `payload` its data, copied before the call returns. False: closed. */

@@ -2,11 +2,13 @@ import { createError } from '../errors.ts'
 
 const MAX_UID_BYTES = 128
 
-/** @throws PIT_ERR_UID unless `uid` is a text of 1 to 128 UTF-8 bytes, well formed and without control characters. Compared byte by byte: nothing is normalised. */
+/**
+ * Uids are compared byte by byte: nothing is normalised.
+ * @throws PIT_ERR_UID unless `uid` is a text of 1 to 128 UTF-8 bytes, well formed and without control characters
+ */
 export function assertUid (uid: unknown): asserts uid is string {
-  if (typeof uid !== 'string' || uid === '' || uid.length > MAX_UID_BYTES || Buffer.byteLength(uid) > MAX_UID_BYTES || !isWellFormed(uid)) {
-    throw createError('PIT_ERR_UID')
-  }
+  if (typeof uid === 'string' && uid !== '' && Buffer.byteLength(uid) <= MAX_UID_BYTES && isWellFormed(uid)) return
+  throw createError('PIT_ERR_UID')
 }
 
 function isWellFormed (text: string): boolean {

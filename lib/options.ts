@@ -8,8 +8,8 @@ import { type BindHook, type BindPolicy, type CloseHook } from './session/pool.t
 
 const Positive = Type.Integer({ minimum: 1 })
 const Ms = Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })
-const Callback = Type.Unsafe<(...args: never[]) => unknown>({ type: 'Function' })
-const Anything = Type.Unsafe<any>({})
+const Callback = Type.Function([], Type.Any())
+const Anything = Type.Any()
 const Name = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
 const closed = { additionalProperties: false }
 

@@ -81,7 +81,10 @@ const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
 
   const { acceptors } = given
   if (acceptors !== undefined && acceptors !== false) {
-    for (const tcp of listOf(acceptors.tcp)) await fastify.register(acceptorTcp, tcp)
+    const { listening } = fastify.pitayaAgents
+    for (const tcp of listOf(acceptors.tcp)) {
+      await fastify.register(acceptorTcp, { ...tcp, onListening: (info) => { listening.push(info) } })
+    }
     for (const websocket of listOf(acceptors.websocket)) {
       await fastify.register(acceptorWs, { ...websocket, maxPacketBytes: options.limits.packetBytes })
     }

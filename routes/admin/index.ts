@@ -1,4 +1,45 @@
-import { type FastifyPluginAsync } from 'fastify'
+import { TypeBoxValidatorCompiler, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { type onRequestAsyncHookHandler, type onRequestHookHandler } from 'fastify'
+import { createError } from '../../lib/errors.ts'
+import { bearerAuth } from './auth.ts'
+import { onError, onNotFound } from './errors.ts'
+import handlers from './handlers.ts'
+import sessions from './sessions.ts'
+import users from './users.ts'
 
-const admin: FastifyPluginAsync<{ token?: string, auth?: unknown }> = async () => {}
+export interface AdminOptions {
+  /** Asked for as `authorization: Bearer <token>`. */
+  token?: string
+  /** The host's own guard; with a token too, both must let a request pass. */
+  auth?: onRequestHookHandler | onRequestAsyncHookHandler
+}
+
+/**
+ * Operators' routes, below the prefix. Nothing but headers authenticates and mutations take no body but JSON, so no foreign web page
+ * can act for an operator. Throws PIT_ERR_ADMIN_OPEN when nothing guards them.
+ */
+const admin: FastifyPluginAsyncTypebox<AdminOptions> = async (fastify, { token, auth }) => {
+  if (token === undefined && auth === undefined) throw createError('PIT_ERR_ADMIN_OPEN')
+  // The host's own compiler and parsers may read less, or more, than these routes expect.
+  fastify.setValidatorCompiler(TypeBoxValidatorCompiler)
+  fastify.removeAllContentTypeParsers()
+  const parseJson = fastify.getDefaultJsonParser('error', 'error')
+  fastify.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') done(null, undefined)
+    else parseJson(request, body as string, done)
+  })
+  fastify.setErrorHandler(onError)
+  if (fastify.prefix !== '' && fastify.prefix !== '/') fastify.setNotFoundHandler(onNotFound)
+
+  fastify.addHook('onSend', async (_, reply) => {
+    reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
+  })
+  if (token !== undefined) fastify.addHook('onRequest', bearerAuth(token))
+  if (auth !== undefined) fastify.addHook('onRequest', auth as onRequestHookHandler)
+
+  await fastify.register(sessions)
+  await fastify.register(users)
+  await fastify.register(handlers)
+}
+
 export default admin

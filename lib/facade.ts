@@ -99,10 +99,18 @@ export class Pitaya {
     return this.#each(uids, (session) => { session.kick(reason); return true })
   }
 
-  /** Takes over a client from an acceptor of your own: its connection's handler is set when this returns. */
-  accept (connection: Connection, request?: unknown): void {
-    if (this.parts.agents.canAccept() === 'draining') { connection.destroy(); return }
+  /**
+   * Takes over a client from an acceptor of your own: its connection's handler is set when this returns.
+   * False: clients come too fast, or the server is closing, and the connection was destroyed.
+   */
+  accept (connection: Connection, request?: unknown): boolean {
+    const verdict = this.parts.agents.canAccept()
+    if (verdict === 'rate' || verdict === 'draining') {
+      connection.destroy()
+      return false
+    }
     this.parts.agents.accept(connection, request)
+    return true
   }
 
   /** The client's end of a connection in memory, already accepted: what tests talk through. */

@@ -92,7 +92,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
       case Action.beat:
         if (this.#rate !== null && !this.#rate.take(this.#host.wheel.now)) this.#overRate()
         break
-      case Action.handshake: this.#onHandshake(bytes.slice(start, end)); break
+      case Action.handshake: this.#onHandshake(bytes.subarray(start, end)); break
       case Action.ack: this.#onAck(); break
       case Action.ignore: break
       default: throw createError('PIT_ERR_STATE')

@@ -56,7 +56,7 @@ export class Call implements HandlerContext, TimerEntry {
   }
 
   get session (): HandlerSession {
-    this.#view ??= new SessionView(this, this.#service)
+    this.#view ??= new SessionView(this)
     return this.#view
   }
 

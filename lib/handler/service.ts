@@ -63,7 +63,11 @@ export class HandlerService {
     this.log = options.log
     this.pushes = options.pushes
     this.dispatcher = new Dispatcher({ ...options.limits, serverId: options.serverId, wheel: options.wheel })
-    options.sessions.onClose((session) => this.dispatcher.drop(session))
+    options.sessions.onClose((session) => this.dispatcher.drop(session as Session))
+    options.sessions.carrier = {
+      push: (session, route, value) => this.pushes.send(session, route, value),
+      serializerName: (index) => options.serializers[index]!.name
+    }
   }
 
   get handlers (): readonly CompiledHandler[] { return this.#handlers }
@@ -105,8 +109,6 @@ export class HandlerService {
     if (error !== undefined) { this.#reject(session, id, error, found.route); return }
     this.dispatcher.submit(new Call(this, found, session, id, bytes, view.dataStart, view.dataEnd, view.isCompressed))
   }
-
-  serializerName (session: Session): string { return this.#options.serializers[session.serializerIndex]!.name }
 
   encodeError (session: Session, error: WireError): Uint8Array {
     return this.#options.serializers[session.serializerIndex]!.encodeError(error)

@@ -1,31 +1,28 @@
 import { createError } from '../errors.ts'
 import { CallState, type Call } from './call.ts'
-import { type HandlerService } from './service.ts'
 import { type HandlerSession, type HandshakeSys } from './types.ts'
 
 /** The session as one call sees it: after the call's deadline it can be read, but no longer written to. */
 export class SessionView implements HandlerSession {
   #call: Call
-  #service: HandlerService
 
-  constructor (call: Call, service: HandlerService) {
+  constructor (call: Call) {
     this.#call = call
-    this.#service = service
   }
 
   get id (): number { return this.#call.of.id }
   get address (): string { return this.#call.of.address }
   get uid (): string { return this.#call.of.uid }
   get data (): Readonly<Record<string, unknown>> { return this.#call.of.data }
-  get handshake (): { readonly sys: HandshakeSys, readonly user: unknown } { return { sys: this.#call.of.sys, user: this.#call.of.user } }
+  get handshake (): { readonly sys: HandshakeSys, readonly user: unknown } { return this.#call.of.handshake }
   get remoteAddress (): string { return this.#call.of.remoteAddress }
   get ipVersion (): 'ipv4' | 'ipv6' { return this.#call.of.ipVersion }
-  get serializer (): string { return this.#service.serializerName(this.#call.of) }
+  get serializer (): string { return this.#call.of.serializer }
   get isClosed (): boolean { return this.#call.of.isClosed }
 
   set (patch: Record<string, unknown>): void { this.#writable().set(patch) }
   async bind (uid: string): Promise<void> { await this.#writable().bind(uid) }
-  push (route: string, value: unknown): boolean { return this.#service.pushes.send(this.#writable(), route, value) }
+  push (route: string, value: unknown): boolean { return this.#writable().push(route, value) }
   kick (reason?: string): void { this.#writable().kick(reason) }
   close (): void { this.#writable().close() }
   onClose (callback: () => void): void { this.#writable().onClose(callback) }

@@ -1,6 +1,6 @@
 import { createError } from '../errors.ts'
 import { channels } from '../channels.ts'
-import { type Logger } from '../handler/types.ts'
+import { type HandlerSession, type Logger } from '../handler/types.ts'
 import { BindState, Session, type Entity } from './session.ts'
 import { assertUid } from './uid.ts'
 
@@ -8,9 +8,15 @@ import { assertUid } from './uid.ts'
 export type BindPolicy = 'kick-old' | 'refuse-new' | 'allow'
 
 /** Called before a session is bound: throwing refuses the bind, and what was thrown reaches the caller. */
-export type BindHook = (session: Session, uid: string) => unknown
+export type BindHook = (session: HandlerSession, uid: string) => unknown
 /** Called after a session closed. */
-export type CloseHook = (session: Session) => unknown
+export type CloseHook = (session: HandlerSession) => unknown
+
+/** What sessions need of the server's serializers and pushes. */
+export interface Carrier {
+  push (session: Session, route: string, value: unknown): boolean
+  serializerName (serializerIndex: number): string
+}
 
 export interface SessionPoolOptions {
   readonly serverId: string
@@ -27,6 +33,8 @@ export class SessionPool {
   readonly serverId: string
   /** Checks and cleans session data; set when the schemas are known. */
   dataCheck: ((data: Record<string, unknown>) => Record<string, unknown>) | undefined
+  /** Set when the handler service is made. */
+  carrier!: Carrier
   /** A uid's last session closed. */
   onUidGone: ((uid: string) => void) | undefined
   #options: SessionPoolOptions

@@ -1,5 +1,5 @@
 import { createError, type CloseReason } from '../errors.ts'
-import { type HandshakeSys } from '../handler/types.ts'
+import { type HandlerSession, type HandshakeSys } from '../handler/types.ts'
 import { type TokenBucket } from '../token-bucket.ts'
 import { type SessionPool } from './pool.ts'
 
@@ -36,8 +36,8 @@ export interface SharedPush {
 export const BindState = { unbound: 0, binding: 1, bound: 2 } as const
 export type BindState = (typeof BindState)[keyof typeof BindState]
 
-/** A client's session on its frontend. */
-export class Session {
+/** A client's session on its frontend. Applications see it as a HandlerSession. */
+export class Session implements HandlerSession {
   readonly id: number
   readonly entity: Entity
   readonly pool: SessionPool
@@ -63,6 +63,8 @@ export class Session {
     this.openedAt = openedAt
   }
 
+  get handshake (): { readonly sys: HandshakeSys, readonly user: unknown } { return { sys: this.sys, user: this.user } }
+  get serializer (): string { return this.pool.carrier.serializerName(this.serializerIndex) }
   get address (): string { return `${this.pool.serverId}:${this.id}` }
   get remoteAddress (): string { return this.entity.remoteAddress }
   /** By counting colons, as Pitaya does (protocol.md 1.4). */
@@ -74,6 +76,9 @@ export class Session {
   }
 
   bind (uid: string): Promise<void> { return this.pool.bind(this, uid) }
+
+  /** Sends a declared push. False: closed. Throws PIT_ERR_PUSH_UNKNOWN, PIT_ERR_PUSH_BODY. */
+  push (route: string, value: unknown): boolean { return this.pool.carrier.push(this, route, value) }
 
   kick (text?: string): void { this.entity.kick('kicked', text) }
   close (): void { this.entity.close('normal') }

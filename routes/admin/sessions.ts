@@ -79,7 +79,7 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
       uid,
       transport: entity.transport,
       remoteAddress,
-      serializer: handlers.serializerName(session),
+      serializer: session.serializer,
       ageSeconds: Math.floor(entity.ageMs / 1000),
       sys,
       data: pool.dataCheck === undefined ? undefined : data

@@ -16,24 +16,33 @@ export async function checkGenerator (options: Options, servers: Servers, childr
     return entries.map((entry) => ({ name: `${title}, ${entry.label}`, entry, load: { ...load, ...entry.load } }))
   }).filter(({ entry }) => servers.unavailable(entry.server) === undefined)
 
-  const measured = cases.map(() => ({ own: [] as number[], other: [] as number[] }))
+  const rows = cases.map((item) => ({ ...item, own: [] as number[], other: [] as number[], skipped: '' }))
   for (let round = 1; round <= options.rounds; round++) {
-    for (const [index, { name, entry, load }] of cases.entries()) {
-      progress(`check-generator: round ${round} of ${options.rounds}, ${name}`)
-      const { child, urls } = await servers.get(entry.server)
-      const url = urls[entry.transport]
-      measured[index]?.own.push((await generate({ ...load, url, pid: child.pid }, children)).cpu)
-      measured[index]?.other.push(await otherGenerator(loadgen, load, url, child.pid, children))
+    for (const row of rows) {
+      if (row.skipped !== '') continue
+      progress(`check-generator: round ${round} of ${options.rounds}, ${row.name}`)
+      try {
+        const { child, urls } = await servers.get(row.entry.server)
+        const url = urls[row.entry.transport]
+        const other = () => otherGenerator(loadgen, row.load, url, child.pid, children)
+        // The first of two finds the server colder: they take turns in that too.
+        const early = round % 2 === 0 ? await other() : undefined
+        const { cpu } = await generate({ ...row.load, url, pid: child.pid }, children)
+        row.other.push(early ?? await other())
+        row.own.push(cpu)
+      } catch (error) {
+        row.skipped = (error as Error).message
+      }
     }
   }
-  const lines = cases.map(({ name }, index) => {
-    const { own, other } = measured[index] as typeof measured[number]
+  const lines = rows.filter((row) => row.skipped === '').map(({ name, own, other }) => {
     const { median, min, max } = ratio(own, other)
     const range = `${min.toFixed(2)} … ${max.toFixed(2)}`
     return [name, spread(own).median.toFixed(2), spread(other).median.toFixed(2), median.toFixed(2), range]
   })
+  const skipped = rows.filter((row) => row.skipped !== '').map(({ name, skipped }) => `  skipped: ${name}: ${skipped}`)
   const header = ['server CPU µs per message', 'own', 'LOADGEN', 'own / LOADGEN', 'min … max']
-  return [`check-generator (median of ${options.rounds})`, ...align([header, ...lines])].join('\n')
+  return [`check-generator (median of ${options.rounds})`, ...align([header, ...lines]), ...skipped].join('\n')
 }
 
 async function otherGenerator (loadgen: string, load: Load, url: string, pid: number, children: Children): Promise<number> {

@@ -7,6 +7,9 @@ export interface TimerEntry {
 }
 
 const SLOTS = 4096
+/** The list, after the slots, of entries whose tick has come. */
+const DUE = SLOTS
+const LAG_MS = 1000
 
 /**
  * All deadlines of one server: a hashed wheel with one coarse, unref'ed interval, on a monotonic clock.
@@ -17,8 +20,12 @@ export class TimerWheel {
   readonly tickMs: number
   /** Milliseconds of wheel time, as of the last tick. */
   now = 0
-  #slots: Array<TimerEntry | null> = new Array<TimerEntry | null>(SLOTS).fill(null)
+  /** Called with the milliseconds of a lag, before what is due. */
+  onLag: ((lagMs: number) => void) | undefined
+  #slots: Array<TimerEntry | null> = new Array<TimerEntry | null>(SLOTS + 1).fill(null)
   #tick = 0
+  /** Ticks that have passed and are still to be fired. */
+  #behind = 0
   #last = 0
   #interval: NodeJS.Timeout | undefined
   #size = 0
@@ -36,25 +43,16 @@ export class TimerWheel {
     if (entry.timerTick !== 0) this.cancel(entry)
     if (this.#interval === undefined) this.#start()
     // The current tick may be nearly over, hence one more; a turn that already runs for long is added, since `now` stands still in it.
-    const behind = Math.max(0, this.#clock() - this.#last)
-    entry.timerTick = this.#tick + 1 + Math.ceil((ms + behind) / this.tickMs)
-    const slot = entry.timerTick % SLOTS
-    const head = this.#slots[slot] ?? null
-    entry.timerPrev = null
-    entry.timerNext = head
-    if (head !== null) head.timerPrev = entry
-    this.#slots[slot] = entry
+    const late = Math.max(0, this.#clock() - this.#last)
+    entry.timerTick = this.#tick + this.#behind + 1 + Math.ceil((ms + late) / this.tickMs)
+    this.#insert(entry, entry.timerTick % SLOTS)
     this.#size++
   }
 
   /** Harmless when the entry has no deadline. */
   cancel (entry: TimerEntry): void {
     if (entry.timerTick === 0) return
-    if (entry.timerPrev !== null) entry.timerPrev.timerNext = entry.timerNext
-    else this.#slots[entry.timerTick % SLOTS] = entry.timerNext
-    if (entry.timerNext !== null) entry.timerNext.timerPrev = entry.timerPrev
-    entry.timerNext = null
-    entry.timerPrev = null
+    this.#remove(entry, entry.timerTick > this.#tick ? entry.timerTick % SLOTS : DUE)
     entry.timerTick = 0
     this.#size--
   }
@@ -63,11 +61,15 @@ export class TimerWheel {
   advance (): void {
     const now = this.#clock()
     const passed = now - this.#last
-    const lagged = passed > this.tickMs + 1000
+    const lagged = passed > this.tickMs + LAG_MS
     const ticks = lagged ? 1 : Math.floor(passed / this.tickMs)
     this.#last = lagged ? now : this.#last + ticks * this.tickMs
     this.now += ticks * this.tickMs
-    for (let i = 0; i < ticks; i++) this.#fire()
+    if (lagged) this.onLag?.(passed - this.tickMs)
+    for (this.#behind = ticks; this.#behind > 0;) {
+      this.#behind--
+      this.#fire()
+    }
     if (this.#size === 0) this.stop()
   }
 
@@ -83,15 +85,38 @@ export class TimerWheel {
     this.#interval.unref()
   }
 
+  /** Due entries are moved to a list of their own first: their calls may schedule or cancel any entry, themselves and each other too. */
   #fire (): void {
-    this.#tick++
-    let entry = this.#slots[this.#tick % SLOTS] ?? null
-    // A due entry is taken out before its call, which may schedule or cancel any entry: so start over after each.
+    const slot = ++this.#tick % SLOTS
+    let entry = this.#slots[slot] ?? null
     while (entry !== null) {
-      if (entry.timerTick > this.#tick) { entry = entry.timerNext; continue }
-      this.cancel(entry)
-      entry.onTimer()
-      entry = this.#slots[this.#tick % SLOTS] ?? null
+      const next = entry.timerNext
+      if (entry.timerTick <= this.#tick) {
+        this.#remove(entry, slot)
+        this.#insert(entry, DUE)
+      }
+      entry = next
     }
+    for (let due = this.#slots[DUE] ?? null; due !== null; due = this.#slots[DUE] ?? null) {
+      this.cancel(due)
+      due.onTimer()
+    }
+  }
+
+  #insert (entry: TimerEntry, slot: number): void {
+    const head = this.#slots[slot] ?? null
+    entry.timerPrev = null
+    entry.timerNext = head
+    if (head !== null) head.timerPrev = entry
+    this.#slots[slot] = entry
+  }
+
+  #remove (entry: TimerEntry, slot: number): void {
+    const { timerNext: next, timerPrev: prev } = entry
+    if (prev === null) this.#slots[slot] = next
+    else prev.timerNext = next
+    if (next !== null) next.timerPrev = prev
+    entry.timerNext = null
+    entry.timerPrev = null
   }
 }

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { type Server } from 'node:http'
+import { type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import { type Duplex } from 'node:stream'
 import fp from 'fastify-plugin'
@@ -22,7 +22,10 @@ const UPGRADE_TIMEOUT_MS = 10_000
 const CONSTRAINT = 'pitayaUpgrade'
 /** Kept out of the host's API document (@fastify/swagger). */
 const HIDDEN: FastifySchema = { hide: true } as object
+const kResponse = Symbol('fastify-pitaya.response')
 const kOurs = Symbol.for('fastify-pitaya.websocketOptions')
+
+type Upgrade = IncomingMessage & { [kResponse]?: ServerResponse }
 
 export interface WebSocketAcceptorOptions {
   /** Default `/pitaya`, below the prefix of the scope. */
@@ -54,7 +57,10 @@ const acceptorWs: FastifyPluginAsync<WebSocketAcceptorOptions> = async (fastify,
     if (request.raw.rawHeaders?.length > 2 * MAX_HEADERS) return done(createError('PIT_ERR_HEADERS'))
     if (!isOriginAllowed(request.headers.origin, request.host, origins)) return done(createError('PIT_ERR_ORIGIN'))
     const verdict = acceptance.canAccept()
-    if (verdict !== 'rate' && verdict !== 'draining') return done()
+    if (verdict !== 'rate' && verdict !== 'draining') {
+      (request.raw as Upgrade)[kResponse] = reply.raw
+      return done()
+    }
     reply.header('retry-after', Math.ceil(acceptance.retryAfterMs / 1000))
     done(createError(verdict === 'rate' ? 'PIT_ERR_CONNECTION_RATE' : 'PIT_ERR_DRAINING'))
   }
@@ -72,6 +78,8 @@ const acceptorWs: FastifyPluginAsync<WebSocketAcceptorOptions> = async (fastify,
       // Without a socket below it is a client of injectWS.
       const raw = request.raw.socket as Socket | undefined
       const address = raw === undefined ? '' : plainAddress(request.ip)
+      // Nothing will be answered by HTTP any more, and with its response the socket would hold the whole request: 2.5 KB and more.
+      if (raw !== undefined) (request.raw as Upgrade)[kResponse]?.detachSocket(raw)
       acceptance.accept(createWebSocketConnection(socket, raw, address), request)
     }
   })

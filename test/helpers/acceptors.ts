@@ -79,6 +79,8 @@ export class StubAgents extends Watched implements Acceptance {
   readonly recorders: Recorder[] = []
   readonly stops: Array<() => void> = []
   verdict: ReturnType<Acceptance['canAccept']> = 'ok'
+  /** Pauses each connection while it is accepted. */
+  isPausing = false
   asked = 0
   retryAfterMs = 1500
   #taken = 0
@@ -86,6 +88,7 @@ export class StubAgents extends Watched implements Acceptance {
   accept (connection: Connection, request?: unknown): void {
     const recorder = new Recorder(connection, request as FastifyRequest | undefined)
     connection.handler = recorder
+    if (this.isPausing) connection.pause()
     this.recorders.push(recorder)
     this.changed()
   }

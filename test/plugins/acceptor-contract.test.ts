@@ -24,7 +24,7 @@ async function startTcp (options: Omit<TcpAcceptorOptions, 'port'>, connect: (po
   app.register(agents.plugin)
   app.register(acceptorTcp, { port: 0, host: '127.0.0.1', onListening: bound => { info = bound }, ...options })
   await app.ready()
-  return { connect: () => connect(info?.port ?? 0), next: () => agents.next(), close: () => app.close() }
+  return { connect: () => connect(info?.port ?? 0), next: () => agents.next(), agents, close: () => app.close() }
 }
 
 async function startWebSocket (
@@ -36,7 +36,7 @@ async function startWebSocket (
   app.register(agents.plugin)
   app.register(acceptorWs)
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
-  return { connect: () => connect(`${url.replace('http', 'ws')}/pitaya`), next: () => agents.next(), close: () => app.close() }
+  return { connect: () => connect(`${url.replace('http', 'ws')}/pitaya`), next: () => agents.next(), agents, close: () => app.close() }
 }
 
 acceptorContract({
@@ -119,7 +119,7 @@ acceptorContract({
     app.register(agents.plugin)
     app.register(unixSocket, { path })
     await app.ready()
-    return { connect: () => connectStream({ path }), next: () => agents.next(), close: () => app.close() }
+    return { connect: () => connectStream({ path }), next: () => agents.next(), agents, close: () => app.close() }
   }
 })
 
@@ -137,6 +137,7 @@ acceptorContract({
         return new MemoryClient(client)
       },
       next: () => agents.next(),
+      agents,
       async close () { for (const { connection } of agents.recorders) connection.destroy() }
     }
   }

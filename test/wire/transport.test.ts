@@ -57,7 +57,7 @@ async function working (end: ConstructorParameters<typeof RawClient>[0]): Promis
 async function leave (client: RawClient, isCut: boolean): Promise<void> {
   if (!isCut) {
     client.request(1, 'room.echo', 'in step')
-    const { id, data } = await client.message()
+    await client.message()
   }
   client.close()
 }

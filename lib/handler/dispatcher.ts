@@ -35,6 +35,9 @@ export class Dispatcher {
   #readyHead: Lane | null = null
   #readyTail: Lane | null = null
   #onIdle: Array<() => void> = []
+  /** Calls that returned a promise in this turn of the event loop. */
+  #unarmed: Call[] = []
+  readonly #arm = (): void => this.#armDeadlines()
 
   constructor (options: DispatcherOptions) {
     this.#options = options
@@ -42,8 +45,8 @@ export class Dispatcher {
 
   submit (call: Call): void {
     const lane = call.of.lane as Lane | null
-    const isFirst = lane === null || (lane.head === null && lane.admits(call, this.#options.concurrentPerSession))
-    if (isFirst && this.running < this.#options.dispatch) this.#start(call)
+    const mayStart = lane === null || lane.admits(call, this.#options.concurrentPerSession)
+    if (mayStart && this.running < this.#options.dispatch) this.#start(call)
     else this.#enqueue(call)
   }
 
@@ -63,15 +66,18 @@ export class Dispatcher {
   drop (session: Session): void {
     const lane = session.lane as Lane | null
     if (lane === null) return
-    while (lane.head !== null) this.#shift(lane).state = CallState.done
+    this.waiting -= lane.clear()
+    this.#options.wheel.cancel(lane)
     for (const call of lane.running) call.abort()
   }
 
-  /** A lane's head waited for a place in the process for as long as its handler may take. */
+  /** A lane's next call waited for a place in the process for as long as its handler may take. */
   waitedTooLong (lane: Lane): void {
-    if (lane.head === null) return
-    this.#shift(lane).reject(createError('PIT_ERR_BUSY'))
-    this.#watch(lane)
+    const call = lane.next(this.#options.concurrentPerSession)
+    if (call === null) return
+    this.#take(lane, call)
+    call.reject(createError('PIT_ERR_BUSY'))
+    this.#makeReady(lane)
   }
 
   /** Resolves when nothing runs and nothing waits. */
@@ -85,7 +91,18 @@ export class Dispatcher {
     if (call.state !== CallState.running) return
     const lane = this.#laneOf(call.of)
     lane.started(call)
-    this.#options.wheel.schedule(call, call.handler.deadlineMs ?? this.#options.handlerMs)
+    // Closed by its own first, synchronous part: `drop` could not know of it yet.
+    if (call.of.isClosed) call.abort()
+    if (this.#unarmed.push(call) === 1) setImmediate(this.#arm)
+  }
+
+  /** An asynchronous handler that is done within its turn, as many are, never needs a deadline. */
+  #armDeadlines (): void {
+    const { wheel, handlerMs } = this.#options
+    for (const call of this.#unarmed) {
+      if (call.state === CallState.running) wheel.schedule(call, call.handler.deadlineMs ?? handlerMs)
+    }
+    this.#unarmed.length = 0
   }
 
   #enqueue (call: Call): void {
@@ -104,14 +121,19 @@ export class Dispatcher {
     this.#makeReady(lane)
   }
 
-  /** Puts a lane whose head may run behind the others that wait for a place. */
+  /** Puts a lane with a call that may run behind the others that wait for a place, and gives that call its deadline. */
   #makeReady (lane: Lane): void {
-    if (lane.isReady || lane.head === null || !lane.admits(lane.head, this.#options.concurrentPerSession)) return
-    lane.isReady = true
-    if (this.#readyTail === null) this.#readyHead = lane
-    else this.#readyTail.nextReady = lane
-    this.#readyTail = lane
-    this.#watch(lane)
+    const call = lane.next(this.#options.concurrentPerSession)
+    if (call === null) return
+    if (!lane.isReady) {
+      lane.isReady = true
+      if (this.#readyTail === null) this.#readyHead = lane
+      else this.#readyTail.nextReady = lane
+      this.#readyTail = lane
+    }
+    // The first of them starts at once where there is a place, and needs no deadline.
+    const startsNow = this.#readyHead === lane && this.running < this.#options.dispatch
+    if (lane.timerTick === 0 && !startsNow) this.#options.wheel.schedule(lane, call.handler.deadlineMs ?? this.#options.handlerMs)
   }
 
   #startReady (): void {
@@ -122,26 +144,21 @@ export class Dispatcher {
       lane.nextReady = null
       lane.isReady = false
       this.#options.wheel.cancel(lane)
-      if (lane.head === null) continue
-      this.#start(this.#shift(lane))
+      const call = lane.next(this.#options.concurrentPerSession)
+      if (call === null) continue
+      this.#take(lane, call)
+      this.#start(call)
       this.#makeReady(lane)
     }
   }
 
-  #watch (lane: Lane): void {
-    if (lane.head !== null && this.running >= this.#options.dispatch) {
-      this.#options.wheel.schedule(lane, lane.head.handler.deadlineMs ?? this.#options.handlerMs)
-    }
-  }
-
-  #shift (lane: Lane): Call {
-    const call = lane.shift()
+  #take (lane: Lane, call: Call): void {
+    lane.take(call)
     this.waiting--
     if (lane.isPaused && lane.waiting <= this.#options.waitingPerSession / 2) {
       lane.isPaused = false
       call.of.entity.resumeReading()
     }
-    return call
   }
 
   #laneOf (session: Session): Lane {

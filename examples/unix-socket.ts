@@ -6,22 +6,16 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import fp from 'fastify-plugin'
 import { type FastifyPluginAsync } from 'fastify'
-import { type Acceptance } from '../lib/agent/connection.ts'
-import { StreamConnection } from '../lib/agent/stream-connection.ts'
+import { StreamConnection } from 'fastify-pitaya'
 
 const unixSocket: FastifyPluginAsync<{ path: string }> = async (fastify, { path }) => {
-  const agents = fastify.getDecorator<Acceptance>('pitayaAgents')
-  const server = createServer(socket => {
-    const verdict = agents.canAccept()
-    if (verdict === 'rate' || verdict === 'draining') socket.destroy()
-    else agents.accept(new StreamConnection(socket, 'unix', ''))
-  })
-  agents.onStop(() => server.close())
+  const server = createServer(socket => { fastify.pitaya.accept(new StreamConnection(socket, 'unix', '')) })
   fastify.addHook('onReady', async () => {
     server.listen(path)
     await once(server, 'listening')
   })
-  fastify.addHook('onClose', async () => { server.close() })
+  // The clients are closed by the server that took them over; this only stops new ones.
+  fastify.addHook('preClose', async () => { server.close() })
 }
 
-export default fp(unixSocket, { name: 'unix-socket', fastify: '5.x', dependencies: ['pitaya-agents'] })
+export default fp(unixSocket, { name: 'unix-socket', fastify: '5.x', dependencies: ['fastify-pitaya'] })

@@ -1,6 +1,7 @@
 import { type Agents } from './agent/agents.ts'
-import { type AcceptorInfo, type Connection } from './agent/connection.ts'
+import { type Connection } from './agent/connection.ts'
 import { createConnectionPair, type ClientEnd } from './agent/memory-connection.ts'
+import { type TcpAcceptorInfo } from './agent/tcp-listener.ts'
 import { createError } from './errors.ts'
 import { type HandlerService } from './handler/service.ts'
 import { type AfterHook, type BeforeHook, type HandlerGroups, type HandlersDefinition, type PipelineSteps, type RawHook } from './handler/types.ts'
@@ -50,8 +51,8 @@ export class Pitaya {
   /** Look-up by id and uid, and hooks for all sessions. */
   get sessions (): SessionPool { return this.parts.sessions }
   get groups (): HandlerGroups { return this.parts.groups }
-  /** Where clients connect, once the app is ready. */
-  get acceptors (): readonly AcceptorInfo[] { return this.parts.agents.listening }
+  /** The TCP ports, once the app is ready; those with TLS can `renewTls`. */
+  get acceptors (): readonly TcpAcceptorInfo[] { return this.parts.agents.listening }
   /** True from the start of a drain or close. */
   get isDraining (): boolean { return this.#life.draining !== undefined }
   /** Open connections, running and waiting handlers, handlers that still run past their deadline. */

@@ -1,4 +1,7 @@
-import { type FastifyInstance, type FastifyPluginAsync, type FastifyRequest, type onRequestAsyncHookHandler, type onRequestHookHandler, type RouteHandlerMethod } from 'fastify'
+import {
+  type FastifyInstance, type FastifyPluginAsync, type FastifyRequest,
+  type onRequestAsyncHookHandler, type onRequestHookHandler, type RouteHandlerMethod
+} from 'fastify'
 import fp from 'fastify-plugin'
 import { type TlsOptions } from 'node:tls'
 import { inflateSync } from 'node:zlib'
@@ -21,7 +24,9 @@ import sessions from './sessions.ts'
 export { websocketOptions }
 export { PitayaError } from '../lib/errors.ts'
 export { channels } from '../lib/channels.ts'
-export type { Connection, ConnectionHandler, Framing } from '../lib/agent/connection.ts'
+export { StreamConnection } from '../lib/agent/stream-connection.ts'
+export type { AcceptorInfo, Connection, ConnectionHandler, Framing } from '../lib/agent/connection.ts'
+export type { TcpAcceptorInfo } from '../lib/agent/tcp-listener.ts'
 export type { HandshakeInput, HandshakeValidator } from '../lib/agent/greeter.ts'
 export type { LimitOptions } from '../lib/options.ts'
 export type { Codec, Serializer, WireError } from '../lib/serializers/serializer.ts'
@@ -100,7 +105,8 @@ function listOf<T> (value: T | T[] | undefined): T[] {
 /** Fastify gives up on a hook after its `pluginTimeout`; our stages must end before. */
 function checkCloseMs ({ initialConfig }: FastifyInstance, { closeMs }: ResolvedOptions): void {
   const { pluginTimeout = 10_000 } = initialConfig
-  if (pluginTimeout > 0 && closeMs >= pluginTimeout) throw createError('PIT_ERR_OPTIONS', [`closeMs must be below Fastify's pluginTimeout (${pluginTimeout})`])
+  if (pluginTimeout === 0 || closeMs < pluginTimeout) return
+  throw createError('PIT_ERR_OPTIONS', [`closeMs must be below Fastify's pluginTimeout (${pluginTimeout})`])
 }
 
 const plugin = fp(pitaya, { name: 'fastify-pitaya', fastify: '5.x' })

@@ -5,9 +5,10 @@ import { type HandshakeAnswers } from '../protocol/handshake.ts'
 import { TokenBucket } from '../token-bucket.ts'
 import { Agent } from './agent.ts'
 import { CloseLog } from './close-log.ts'
-import { type Acceptance, type AcceptorInfo, type Connection } from './connection.ts'
+import { type Acceptance, type Connection } from './connection.ts'
 import { type Greeter } from './greeter.ts'
 import { type AgentHost } from './host.ts'
+import { type TcpAcceptorInfo } from './tcp-listener.ts'
 
 export interface AgentsLimits {
   readonly connections: number
@@ -27,7 +28,7 @@ const HEAP_SAMPLE_MS = 500
 export class Agents implements Acceptance {
   readonly retryAfterMs = RETRY_AFTER_MS
   /** Where the acceptors listen. */
-  readonly listening: AcceptorInfo[] = []
+  readonly listening: TcpAcceptorInfo[] = []
   #host: AgentHost
   #limits: AgentsLimits
   #rate: TokenBucket

@@ -24,7 +24,7 @@ const ListQuery = Type.Object({
 
 /** Sessions of this server: list, look at, kick. */
 const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
-  const { pitayaSessions: pool, pitayaHandlers: handlers } = fastify
+  const { pitayaSessions: pool } = fastify
 
   fastify.get('/sessions', {
     schema: { tags, summary: 'Open sessions, a page at a time', querystring: ListQuery, response: responses({ 200: Page }, [400]) }

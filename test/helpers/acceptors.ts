@@ -3,7 +3,7 @@ import { EventEmitter, once } from 'node:events'
 import { connect as netConnect, type NetConnectOpts, type Socket } from 'node:net'
 import { connect as tlsConnect } from 'node:tls'
 import fp from 'fastify-plugin'
-import { type FastifyRequest } from 'fastify'
+import { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { WebSocket, type ClientOptions } from 'ws'
 import { type Acceptance, type Connection, type ConnectionHandler } from '../../lib/agent/connection.ts'
 import { type ClientEnd } from '../../lib/agent/memory-connection.ts'
@@ -116,6 +116,16 @@ export class StubAgents extends Watched implements Acceptance {
       for (const { connection } of this.recorders) connection.destroy()
     })
   }, { name: 'pitaya-agents' })
+
+  /** What acceptors of one's own depend on: `app.pitaya.accept`. */
+  readonly facade = fp(async fastify => {
+    const accept = (connection: Connection): void => {
+      const verdict = this.canAccept()
+      if (verdict === 'rate' || verdict === 'draining') connection.destroy()
+      else this.accept(connection)
+    }
+    fastify.decorate('pitaya', { accept } as unknown as FastifyInstance['pitaya'])
+  }, { name: 'fastify-pitaya' })
 }
 
 /** A client of any carrier. */

@@ -117,6 +117,7 @@ acceptorContract({
     const agents = new StubAgents()
     const path = join(tmpdir(), `pitaya-${randomUUID()}.sock`)
     app.register(agents.plugin)
+    app.register(agents.facade)
     app.register(unixSocket, { path })
     await app.ready()
     return { connect: () => connectStream({ path }), next: () => agents.next(), agents, close: () => app.close() }

@@ -13,43 +13,60 @@ export class Lane implements TimerEntry {
   isPaused = false
   waiting = 0
   waitingBytes = 0
-  head: Call | null = null
   readonly running: Call[] = []
-  #tail: Call | null = null
-  #ordered = 0
+  /** Two queues, so that neither kind waits for the other. */
+  #ordered = new Queue()
+  #concurrent = new Queue()
+  #runningOrdered = 0
+  #arrivals = 0
   #dispatcher: Dispatcher
 
   constructor (dispatcher: Dispatcher) {
     this.#dispatcher = dispatcher
   }
 
-  /** True when this call may start as far as its session is concerned: in order one at a time, concurrent routes up to a limit. */
+  /** True when this new call may start as far as its session is concerned: in order one at a time, concurrent routes up to a limit. */
   admits (call: Call, maxConcurrent: number): boolean {
-    return call.handler.concurrent ? this.running.length - this.#ordered < maxConcurrent : this.#ordered === 0
+    return call.handler.concurrent
+      ? this.#concurrent.head === null && this.running.length - this.#runningOrdered < maxConcurrent
+      : this.#ordered.head === null && this.#runningOrdered === 0
+  }
+
+  /** Of the waiting calls that may start, the one that came first. */
+  next (maxConcurrent: number): Call | null {
+    const ordered = this.#runningOrdered === 0 ? this.#ordered.head : null
+    const concurrent = this.running.length - this.#runningOrdered < maxConcurrent ? this.#concurrent.head : null
+    if (ordered === null || concurrent === null) return ordered ?? concurrent
+    return ordered.arrival < concurrent.arrival ? ordered : concurrent
   }
 
   push (call: Call): void {
-    if (this.#tail === null) this.head = call
-    else this.#tail.next = call
-    this.#tail = call
+    call.arrival = this.#arrivals++
+    this.#queueOf(call).push(call)
     this.waiting++
     this.waitingBytes += call.end - call.start
   }
 
-  /** Takes the head out of the queue. */
-  shift (): Call {
-    const call = this.head!
-    this.head = call.next
-    if (this.head === null) this.#tail = null
-    call.next = null
+  /** Takes a head, as `next` gave it, out of its queue. */
+  take (call: Call): void {
+    this.#queueOf(call).shift()
     this.waiting--
     this.waitingBytes -= call.end - call.start
-    return call
+  }
+
+  /** Takes all waiting calls out; returns how many. */
+  clear (): number {
+    const { waiting } = this
+    this.#ordered.clear()
+    this.#concurrent.clear()
+    this.waiting = 0
+    this.waitingBytes = 0
+    return waiting
   }
 
   started (call: Call): void {
     this.running.push(call)
-    if (!call.handler.concurrent) this.#ordered++
+    if (!call.handler.concurrent) this.#runningOrdered++
   }
 
   /** False: this call was not counted as running. */
@@ -57,10 +74,35 @@ export class Lane implements TimerEntry {
     const at = this.running.indexOf(call)
     if (at === -1) return false
     this.running.splice(at, 1)
-    if (!call.handler.concurrent) this.#ordered--
+    if (!call.handler.concurrent) this.#runningOrdered--
     return true
   }
 
-  /** The head waited for a place in the process until its deadline. */
+  /** Its next call waited for a place in the process until its deadline. */
   onTimer (): void { this.#dispatcher.waitedTooLong(this) }
+
+  #queueOf (call: Call): Queue { return call.handler.concurrent ? this.#concurrent : this.#ordered }
+}
+
+/** Calls linked by their `next`. */
+class Queue {
+  head: Call | null = null
+  #tail: Call | null = null
+
+  push (call: Call): void {
+    if (this.#tail === null) this.head = call
+    else this.#tail.next = call
+    this.#tail = call
+  }
+
+  shift (): void {
+    const call = this.head!
+    this.head = call.next
+    if (this.head === null) this.#tail = null
+    call.next = null
+  }
+
+  clear (): void {
+    this.head = this.#tail = null
+  }
 }

@@ -5,6 +5,7 @@ import { createError, isPitayaError } from '../errors.ts'
 import { type HandshakeSys, type Logger, type MaybePromise } from '../handler/types.ts'
 import { normalizeHandshake } from '../protocol/handshake.ts'
 import { type Session } from '../session/session.ts'
+import { isThenable } from '../thenable.ts'
 import { type Greeting } from './host.ts'
 
 /** What a handshake validator is given. */
@@ -20,8 +21,8 @@ export interface HandshakeInput<U = unknown, R = unknown> {
  * Checks who may connect. Throwing refuses: a PitayaError's code, message and metadata reach clients that read them, other errors only
  * the log. What it returns is applied before the answer is sent: `uid` is bound, `data` becomes session data.
  */
-export type HandshakeValidator<U = any, R = any> =
-  (input: HandshakeInput<U, R>) => MaybePromise<{ uid?: string, data?: Record<string, unknown> } | undefined | void>
+export type HandshakeValidator<U = any, R = any> = (input: HandshakeInput<U, R>) => MaybePromise<ValidatorResult>
+export type ValidatorResult = { uid?: string, data?: Record<string, unknown> } | undefined | void
 
 export interface GreeterOptions {
   /** Run one after the other in this order; the first that throws refuses. */
@@ -67,15 +68,15 @@ export class Greeter {
       } catch (error) {
         throw this.#refusal(name, error)
       }
-      const applied = result instanceof Promise
-        ? result.then((result) => this.#apply(session, result), (error: unknown) => { throw this.#refusal(name, error) })
+      const applied = isThenable(result)
+        ? Promise.resolve(result as ValidatorResult | PromiseLike<ValidatorResult>).then((result) => this.#apply(session, result), (error: unknown) => { throw this.#refusal(name, error) })
         : this.#apply(session, result)
       if (applied instanceof Promise) return applied.then(() => this.#validate(session, greeting, request, i + 1))
     }
     return greeting
   }
 
-  #apply (session: Session, result: { uid?: string, data?: Record<string, unknown> } | undefined | void): MaybePromise<void> {
+  #apply (session: Session, result: ValidatorResult): MaybePromise<void> {
     if (result === undefined || result === null) return
     if (result.data !== undefined) session.set(result.data)
     if (result.uid !== undefined) return session.bind(result.uid)

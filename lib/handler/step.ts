@@ -1,3 +1,4 @@
+import { isThenable } from '../thenable.ts'
 import { type Call } from './call.ts'
 import { type AfterHook, type BeforeHook, type Outcome, type PipelineSteps, type RawHook } from './types.ts'
 
@@ -20,14 +21,15 @@ const invoke: Step = {
   accept (call, result: unknown) { call.result = result }
 }
 
+const succeeded = (result: unknown): Outcome => ({ result })
+const failed = (error: unknown): Outcome => ({ error: error ?? new Error('thrown: undefined') })
+
 /** As `invoke`, where after-hooks want to see the error too. */
 const invokeCaught: Step = {
   run (call) {
-    const failed = (error: unknown): Outcome => ({ error: error ?? new Error('a handler threw nothing') })
     try {
       const result = call.handler.handle(call.body, call)
-      if (isThenable(result)) return Promise.resolve(result).then((result): Outcome => ({ result }), failed)
-      return { result }
+      return isThenable(result) ? Promise.resolve(result).then(succeeded, failed) : succeeded(result)
     } catch (error) {
       return failed(error)
     }
@@ -53,7 +55,12 @@ const before = (hook: BeforeHook): Step => ({
 
 const after = (hook: AfterHook): Step => ({
   run (call) {
-    return hook(call.error === undefined ? { result: call.result } : { error: call.error as {} }, call)
+    try {
+      const outcome = hook(call.error === undefined ? succeeded(call.result) : failed(call.error), call)
+      return isThenable(outcome) ? Promise.resolve(outcome).catch(failed) : outcome
+    } catch (error) {
+      return failed(error)
+    }
   },
   accept (call, outcome: Outcome | undefined) { if (outcome !== undefined) takeOutcome(call, outcome) }
 })
@@ -69,9 +76,10 @@ const rawAfter = (hook: RawHook): Step => ({
 })
 
 function takeOutcome (call: Call, outcome: Outcome): void {
-  if (typeof outcome !== 'object' || outcome === null) throw new TypeError('an after-function must return { result } or { error }')
-  call.error = outcome.error ?? undefined
-  call.result = outcome.result
+  const isOutcome = typeof outcome === 'object' && outcome !== null
+  const { error, result } = isOutcome ? outcome : failed(new TypeError('an after-function must return { result } or { error }'))
+  call.error = error ?? undefined
+  call.result = result
 }
 
 function assertBytes (value: unknown): Uint8Array {
@@ -93,8 +101,4 @@ export function composeSteps (levels: readonly PipelineSteps[]): Step[] {
     encode,
     ...(rawAfters.length > 0 ? [copyOutput, ...rawAfters.map(rawAfter)] : [])
   ]
-}
-
-export function isThenable (value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }

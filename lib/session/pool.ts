@@ -1,6 +1,7 @@
 import { createError } from '../errors.ts'
 import { channels } from '../channels.ts'
 import { type HandlerSession, type Logger } from '../handler/types.ts'
+import { isThenable } from '../thenable.ts'
 import { BindState, Session, type Entity } from './session.ts'
 import { assertUid } from './uid.ts'
 
@@ -127,11 +128,12 @@ export class SessionPool {
 
   /** Calls application code whose failure must not stop what goes on. */
   callSafely (callback: (session: Session) => unknown, session: Session): void {
+    const failed = (err: unknown): void => this.#options.log.error({ err, sessionId: session.id }, 'a session callback failed')
     try {
       const result = callback(session)
-      if (result instanceof Promise) result.catch((err: unknown) => this.#options.log.error({ err, sessionId: session.id }, 'a session callback failed'))
+      if (isThenable(result)) result.then(undefined, failed)
     } catch (err) {
-      this.#options.log.error({ err, sessionId: session.id }, 'a session callback failed')
+      failed(err)
     }
   }
 
@@ -168,7 +170,7 @@ export class SessionPool {
 
   async #runHook (hook: BindHook, session: Session, uid: string): Promise<void> {
     const result = hook(session, uid)
-    if (!(result instanceof Promise)) return
+    if (!isThenable(result)) return
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((resolve, reject) => {
       timer = setTimeout(() => reject(createError('PIT_ERR_BIND_TIMEOUT')), this.#options.bindMs)

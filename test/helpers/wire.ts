@@ -124,3 +124,9 @@ export async function webSocketClient (served: Served): Promise<RawClient> { ret
 
 /** The carriers that most behaviour is tested on. */
 export const carriers = [['TCP', tcpClient], ['WebSocket', webSocketClient]] as const
+
+/** Resolves when the server has seen the client's ack: something sent after it was answered. */
+export async function acked (client: RawClient): Promise<void> {
+  client.request(1, 'nobody.home')
+  await client.answer(1)
+}

@@ -36,6 +36,6 @@ export const channels = {
   pause: named<{ sessionId: number, waiting: number }>('session:pause'),
   /** A session was bound to a uid. */
   bound: named<{ sessionId: number, uid: string }>('session:bound'),
-  /** Our own event loop came late. */
-  lag: named<{ lagMs: number }>('loop:lag')
+  /** Our own event loop came late by more than a second. `route`: of the handler that ran last. */
+  lag: named<{ lagMs: number, route: string }>('loop:lag')
 } as const

@@ -1,12 +1,12 @@
-import { channels } from '../channels.ts'
+import { channels, type DropReason } from '../channels.ts'
 import { createError, isPitayaError, toWireError, type PitayaError } from '../errors.ts'
 import { type Codec } from '../serializers/serializer.ts'
 import { type Session } from '../session/session.ts'
+import { isThenable } from '../thenable.ts'
 import { type TimerEntry } from '../timer-wheel.ts'
 import { type HandlerService } from './service.ts'
 import { type CompiledHandler } from './registry.ts'
 import { SessionView } from './session-view.ts'
-import { isThenable } from './step.ts'
 import { type HandlerContext, type HandlerGroups, type HandlerSession, type Logger } from './types.ts'
 
 const EMPTY = new Uint8Array(0)
@@ -21,6 +21,8 @@ export class Call implements HandlerContext, TimerEntry {
   timerTick = 0
   /** The next waiting call of the session. */
   next: Call | null = null
+  /** Its place among the calls of the session that had to wait. */
+  arrival = 0
   state: CallState = CallState.waiting
   readonly handler: CompiledHandler
   readonly of: Session
@@ -85,10 +87,9 @@ export class Call implements HandlerContext, TimerEntry {
     try {
       const inflated = this.#service.inflate(this.bytes, this.start, this.end)
       if (inflated instanceof Promise) {
-        inflated.then((bytes) => { this.setBytes(bytes); this.#runFrom(0) }, (error: unknown) => this.#unreadable(error))
+        inflated.then((bytes) => this.#inflated(bytes), (error: unknown) => this.#unreadable(error))
       } else {
-        this.setBytes(inflated)
-        this.#runFrom(0)
+        this.#inflated(inflated)
       }
     } catch (error) {
       this.#unreadable(error)
@@ -113,7 +114,7 @@ export class Call implements HandlerContext, TimerEntry {
       if (this.error !== undefined) throw this.error
       return
     }
-    if (this.error !== undefined) { this.output = this.#encodeError(this.error); return }
+    if (this.error !== undefined) { this.output = this.#encodeError(this.#public(this.error)); return }
     this.output = this.#encodeResult(this.handler.response)
   }
 
@@ -137,8 +138,15 @@ export class Call implements HandlerContext, TimerEntry {
     this.#answerError(error)
   }
 
+  #inflated (bytes: Uint8Array): void {
+    if (this.state !== CallState.running) { this.#late(); return }
+    this.setBytes(bytes)
+    this.#runFrom(0)
+  }
+
   #runFrom (index: number): void {
     const { steps } = this.handler
+    this.#service.latestHandler = this.handler
     try {
       for (let i = index; i < steps.length; i++) {
         const step = steps[i]!
@@ -169,7 +177,14 @@ export class Call implements HandlerContext, TimerEntry {
   }
 
   #finish (): void {
-    if (this.isRequest) this.#respond(this.output ?? EMPTY, this.error !== undefined)
+    if (this.isRequest) {
+      try {
+        this.#respond(this.output ?? EMPTY, this.error !== undefined)
+      } catch (error) {
+        this.#fail(error)
+        return
+      }
+    }
     this.#end(this.error)
   }
 
@@ -195,28 +210,32 @@ export class Call implements HandlerContext, TimerEntry {
   }
 
   #unreadable (error: unknown): void {
-    if (this.state !== CallState.running) return
+    if (this.state !== CallState.running) { this.#late(); return }
     if (isPitayaError(error) && error.close === undefined) { this.#fail(error); return }
     this.of.entity.refuseBytes(error)
     this.#end(error)
   }
 
+  /** Never throws, and never leaves a request without an answer: where none can be made of the error, the connection closes. */
   #answerError (error: unknown): void {
-    if (this.isRequest) this.#respond(this.#encodeError(error), true)
-    else {
-      this.#public(error)
-      this.#service.dropped('notify', isPitayaError(error) && error.code === 'PIT_ERR_BODY' ? 'bad-body' : 'failed', this.route)
+    const known = this.#public(error)
+    if (!this.isRequest) this.#service.dropped('notify', dropReasons[known.code] ?? 'failed', this.route)
+    else if (!this.#tryAnswer(known) && !this.#tryAnswer(createError('PIT_ERR_INTERNAL'))) this.of.entity.close('internal')
+  }
+
+  #tryAnswer (error: PitayaError): boolean {
+    try {
+      this.#respond(this.#encodeError(error), true)
+      return true
+    } catch (cause) {
+      this.#logFailure(cause, 'an error could not be encoded')
+      return false
     }
   }
 
   #respond (payload: Uint8Array, isError: boolean): void {
-    if (this.of.isClosed) { this.#service.dropped('result', 'closed', this.route); return }
-    try {
-      this.of.entity.respond(this.id, payload, isError)
-    } catch (error) {
-      if (isError) throw error
-      this.of.entity.respond(this.id, this.#encodeError(error), true)
-    }
+    if (this.of.isClosed) this.#service.dropped('result', 'closed', this.route)
+    else this.of.entity.respond(this.id, payload, isError)
   }
 
   #encodeResult (response: readonly Codec[] | 'raw' | undefined): Uint8Array | undefined {
@@ -234,27 +253,33 @@ export class Call implements HandlerContext, TimerEntry {
     }
   }
 
-  #encodeError (error: unknown): Uint8Array {
-    return this.#service.encodeError(this.of, toWireError(this.#public(error)))
+  #encodeError (error: PitayaError): Uint8Array {
+    return this.#service.encodeError(this.of, toWireError(error))
   }
 
   /** What the client may know of an error; the rest goes to the log. */
   #public (error: unknown): PitayaError {
-    if (isPitayaError(error)) {
-      if (error.cause !== undefined && error.statusCode >= 500) this.log.error({ err: error.cause }, error.message)
-      return error
+    if (!isPitayaError(error)) {
+      this.#logFailure(error, 'a handler failed')
+      return createError('PIT_ERR_INTERNAL')
     }
-    this.log.error({ err: asError(error) }, 'a handler failed')
-    return createError('PIT_ERR_INTERNAL')
+    if (error.statusCode >= 500 && error.cause !== undefined) this.#logFailure(error.cause, error.message)
+    return error
+  }
+
+  /** Whatever was thrown may be hostile to those who look at it: a getter that throws, a proxy. */
+  #logFailure (thrown: unknown, text: string): void {
+    try {
+      this.log.error({ err: thrown instanceof Error ? thrown : new Error(`thrown: ${describe(thrown)}`) }, text)
+    } catch {
+      this.log.error({ err: new Error('thrown: a value that cannot be read') }, text)
+    }
   }
 }
 
-/** Whatever was thrown, something that a logger can read without running its getters. */
-function asError (thrown: unknown): Error {
-  try {
-    if (thrown instanceof Error) return thrown
-    return new Error(`thrown: ${typeof thrown === 'object' ? Object.prototype.toString.call(thrown) : String(thrown)}`)
-  } catch {
-    return new Error('thrown: a value that cannot be read')
-  }
+function describe (thrown: unknown): string {
+  return typeof thrown === 'object' ? Object.prototype.toString.call(thrown) : String(thrown)
 }
+
+/** Why a notify was dropped, by the error's code. */
+const dropReasons: Readonly<Record<string, DropReason>> = { PIT_ERR_BODY: 'bad-body', PIT_ERR_BUSY: 'busy' }

@@ -48,6 +48,8 @@ export class HandlerService {
   groups!: HandlerGroups
   /** Handlers past their deadline that still run. */
   abandonedCalls = 0
+  /** The handler that ran last: when the event loop was blocked, most likely the one that did it. */
+  latestHandler: CompiledHandler | undefined
   #options: HandlerServiceOptions
   #registry = new HandlerRegistry()
   #handlers: CompiledHandler[] = []
@@ -64,6 +66,7 @@ export class HandlerService {
     this.pushes = options.pushes
     this.dispatcher = new Dispatcher({ ...options.limits, serverId: options.serverId, wheel: options.wheel })
     options.sessions.onClose((session) => this.dispatcher.drop(session as Session))
+    options.wheel.onLag = (lagMs) => this.#lagged(lagMs)
     options.sessions.carrier = {
       push: (session, route, value) => this.pushes.send(session, route, value),
       serializerName: (index) => options.serializers[index]!.name
@@ -155,6 +158,12 @@ export class HandlerService {
     if (id >= 0) session.entity.respond(id, this.encodeError(session, toWireError(error)), true)
     const why = error.statusCode === 429 ? 'rate' : 'unknown-route'
     this.dropped(id >= 0 ? 'request' : 'notify', why, route)
+  }
+
+  #lagged (lagMs: number): void {
+    const route = this.latestHandler?.route ?? ''
+    this.log.warn({ lagMs: Math.round(lagMs), route }, 'the event loop was blocked; this handler ran last')
+    if (channels.lag.hasSubscribers) channels.lag.publish({ serverId: this.serverId, lagMs, route })
   }
 
   /** Why this server has no handler for a route (protocol.md 1.8). */

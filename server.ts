@@ -1,12 +1,132 @@
-import Fastify from 'fastify'
-import pitaya from './plugins/pitaya.ts'
+/**
+ * The runnable server: Pitaya's public chat demo over WebSocket and TCP, with its page, admin routes and a liveness route.
+ * `npm start -- --help` lists the environment variables. It listens on 127.0.0.1 unless HOST says otherwise.
+ */
+import { randomBytes } from 'node:crypto'
+import { type AddressInfo } from 'node:net'
+import Fastify, { LogController } from 'fastify'
 import { room } from './handlers/room.ts'
+import { describeEnvironment, readEnvironment } from './lib/environment.ts'
+import pitaya, { type PitayaOptions } from './plugins/pitaya.ts'
+import { createChatPage } from './routes/chat/index.ts'
 
-const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'info' } })
-await app.register(pitaya, {
-  serverType: 'chat',
-  acceptors: { websocket: { path: '/' }, tcp: { port: Number(process.env.TCP_PORT ?? 3251) } },
-  limits: { ratePerSecond: Number(process.env.PITAYA_RATE_PER_SECOND ?? 200), rateBurst: 2 * Number(process.env.PITAYA_RATE_PER_SECOND ?? 200), connectionsPerSecond: Number(process.env.PITAYA_CONNECTIONS_PER_SECOND ?? 2000) }
+const DRAIN_MS = 25_000
+/** After a fault nothing is to be trusted for long. */
+const FAULT_DRAIN_MS = 4000
+/** For closing, after the drain. */
+const CLOSE_MS = 8000
+const FAULT_CLOSE_MS = 1000
+/** Admin routes name uids, which may have 128 bytes; Fastify's own limit is 100 characters. */
+const MAX_PARAM_LENGTH = 128
+
+if (process.argv.includes('--help')) {
+  console.log(`Environment variables, all optional:\n${describeEnvironment()}`)
+  process.exit(0)
+}
+
+const { settings, problems, warnings } = readEnvironment(process.env)
+for (const problem of problems) console.error(problem)
+if (problems.length > 0) process.exit(1)
+
+const isTerminal = process.stdout.isTTY === true
+const adminToken = settings.ADMIN_TOKEN ?? (isTerminal ? randomBytes(24).toString('base64url') : undefined)
+const app = Fastify({
+  logger: { level: settings.LOG_LEVEL },
+  logController: new LogController({ disableRequestLogging: true }),
+  routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
+  requestTimeout: 30_000
 })
-app.pitaya.register(room)
-await app.listen({ port: Number(process.env.PORT ?? 3250), host: process.env.HOST ?? '127.0.0.1' })
+for (const warning of warnings) app.log.warn(warning)
+if (adminToken === undefined) app.log.info('admin routes are off: set ADMIN_TOKEN to have them')
+
+let exitCode: number | undefined
+process.on('uncaughtException', (err) => { app.log.fatal({ err }, 'uncaught exception'); stop(1) })
+process.on('unhandledRejection', (err) => { app.log.fatal({ err }, 'unhandled rejection'); stop(1) })
+
+try {
+  await start()
+} catch (error) {
+  console.error(explain(error as NodeJS.ErrnoException))
+  await app.close()
+  process.exit(1)
+}
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    if (exitCode !== undefined) process.exit(1)
+    app.log.info({ signal }, 'stopping; a second signal exits at once')
+    stop(0)
+  })
+}
+
+async function start (): Promise<void> {
+  const { page, assets } = createChatPage()
+  const frontend: PitayaOptions['acceptors'] = {
+    websocket: { path: '/', page },
+    tcp: { port: settings.TCP_PORT, host: settings.HOST }
+  }
+  await app.register(pitaya, {
+    serverType: settings.PITAYA_SERVER_TYPE,
+    serverId: settings.PITAYA_SERVER_ID,
+    frontend: settings.PITAYA_FRONTEND,
+    acceptors: settings.PITAYA_FRONTEND ? frontend : false,
+    defaultSerializer: settings.PITAYA_SERIALIZER,
+    compression: settings.PITAYA_COMPRESSION,
+    heartbeatSeconds: settings.PITAYA_HEARTBEAT_SECONDS,
+    concurrency: { handler: { dispatch: settings.PITAYA_CONCURRENCY_HANDLER_DISPATCH } },
+    limits: {
+      ratePerSecond: settings.PITAYA_RATE_PER_SECOND,
+      rateBurst: Math.max(1, 2 * settings.PITAYA_RATE_PER_SECOND),
+      connectionsPerSecond: settings.PITAYA_CONNECTIONS_PER_SECOND
+    },
+    admin: adminToken === undefined ? undefined : { prefix: '/admin', token: adminToken },
+    ops: true,
+    closeMs: CLOSE_MS
+  })
+  if (settings.PITAYA_FRONTEND) await app.register(assets)
+  app.pitaya.register(room)
+  await app.listen({ host: settings.HOST, port: settings.PORT })
+  announce()
+}
+
+function announce (): void {
+  const { port } = app.server.address() as AddressInfo
+  const host = settings.HOST.includes(':') ? `[${settings.HOST}]` : settings.HOST
+  const url = `http://${host}:${port}`
+  const tcpPort = app.pitaya.acceptors.find(({ transport }) => transport === 'tcp')?.port
+  app.log.info({ url, tcpPort }, 'ready')
+  if (!isTerminal) return
+  const lines = [
+    ...tcpPort === undefined ? [] : [`Chat    ${url}/   (open it in two windows)`, `TCP     ${host}:${tcpPort}`],
+    `Health  ${url}/healthz`,
+    `Admin   curl -H "Authorization: Bearer ${settings.ADMIN_TOKEN === undefined ? adminToken : '$ADMIN_TOKEN'}" ${url}/admin/sessions`
+  ]
+  console.log(`\n  ${lines.join('\n  ')}\n\n  Ctrl+C stops.\n`)
+}
+
+/** Drains, closes and exits. Called again, it only makes the exit code worse. */
+async function stop (code: 0 | 1): Promise<void> {
+  const isFirst = exitCode === undefined
+  exitCode = Math.max(exitCode ?? 0, code)
+  // Not unref'ed: it is also what ends a process that has nothing left to do but cannot finish closing.
+  if (code === 1) setTimeout(() => process.exit(1), FAULT_DRAIN_MS + FAULT_CLOSE_MS)
+  if (!isFirst) return
+  try {
+    await app.pitaya?.drain({ timeoutMs: code === 0 ? DRAIN_MS : FAULT_DRAIN_MS })
+    await app.close()
+    app.log.info('stopped')
+  } catch (err) {
+    app.log.fatal({ err }, 'stopping failed')
+    exitCode = 1
+  }
+  process.exit(exitCode)
+}
+
+/** One sentence for what an operator can mend. */
+function explain (error: NodeJS.ErrnoException & { port?: number }): string {
+  const variable = error.port === settings.TCP_PORT ? 'TCP_PORT' : 'PORT'
+  if (error.syscall === 'listen' && error.code === 'EADDRINUSE') return `Port ${error.port} is taken: set ${variable} to another one.`
+  if (error.syscall === 'listen' && error.code === 'EACCES') return `Port ${error.port} needs more rights than this process has: set ${variable} to one above 1023.`
+  if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND') return 'HOST is not an address of this machine.'
+  return `The server cannot start: ${error.message}`
+}

@@ -68,12 +68,20 @@ export class Greeter {
       } catch (error) {
         throw this.#refusal(name, error)
       }
-      const applied = isThenable(result)
-        ? Promise.resolve(result as ValidatorResult | PromiseLike<ValidatorResult>).then((result) => this.#apply(session, result), (error: unknown) => { throw this.#refusal(name, error) })
-        : this.#apply(session, result)
+      const applied = isThenable(result) ? this.#await(session, name, result) : this.#apply(session, result)
       if (applied instanceof Promise) return applied.then(() => this.#validate(session, greeting, request, i + 1))
     }
     return greeting
+  }
+
+  async #await (session: Session, name: string, pending: PromiseLike<unknown>): Promise<void> {
+    let result
+    try {
+      result = await pending
+    } catch (error) {
+      throw this.#refusal(name, error)
+    }
+    await this.#apply(session, result as ValidatorResult)
   }
 
   #apply (session: Session, result: ValidatorResult): MaybePromise<void> {

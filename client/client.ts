@@ -1,5 +1,5 @@
 import { createError, PitayaError } from '../lib/errors.ts'
-import { type ClientOf, type Structures } from '../lib/handler/client-types.ts'
+import type { ClientOf, Structures } from '../lib/handler/client-types.ts'
 import { parseHandshakeAnswer, type HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
 import { createMessageView, decodeMessage, encodeMessage, MessageType } from '../lib/protocol/message.ts'
 import { encodePacket, MAX_BODY_BYTES, PacketDecoder, PacketType, type PacketSink } from '../lib/protocol/packet.ts'

@@ -179,7 +179,7 @@ export class Call implements HandlerContext, TimerEntry {
   #finish (): void {
     if (this.isRequest) {
       try {
-        this.#respond(this.output ?? EMPTY, this.error !== undefined)
+        this.#respond(this.output!, this.error !== undefined)
       } catch (error) {
         this.#fail(error)
         return
@@ -238,8 +238,8 @@ export class Call implements HandlerContext, TimerEntry {
     else this.of.entity.respond(this.id, payload, isError)
   }
 
-  #encodeResult (response: readonly Codec[] | 'raw' | undefined): Uint8Array | undefined {
-    if (response === undefined) return undefined
+  #encodeResult (response: readonly Codec[] | 'raw' | undefined): Uint8Array {
+    if (response === undefined) return EMPTY
     const { result } = this
     if (result === undefined || (result === null && !this.handler.acceptsNull)) throw createError('PIT_ERR_NULL_REPLY')
     if (response === 'raw') {

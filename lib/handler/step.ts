@@ -44,7 +44,8 @@ const encode: Step = {
 
 /** The serializer's buffer is used again by the next message; a raw after-hook may keep the bytes for longer than that. */
 const copyOutput: Step = {
-  run (call) { call.output = call.output?.slice() },
+  // Not slice(): a Buffer's shares its memory.
+  run (call) { if (call.output !== undefined) call.output = new Uint8Array(call.output) },
   accept () {}
 }
 

@@ -144,6 +144,13 @@ export function createCore (definitions: HandlersDefinition[] = [], options: Cor
     },
     call: (session: Session, id: number, route: string, body?: unknown) => send(session, MessageType.request, id, route, body),
     tell: (session: Session, route: string, body?: unknown) => send(session, MessageType.notify, 0, route, body),
+    /** Moves the clock on within this turn. */
+    skip (ms: number): void {
+      for (const end = now + ms; now < end;) {
+        now = Math.min(end, now + 25)
+        wheel.advance()
+      }
+    },
     /** Moves the clock on, tick by tick, after the current turn. */
     async pass (ms: number): Promise<void> {
       await turn()

@@ -1,6 +1,7 @@
 import { channels, type DropReason } from '../channels.ts'
 import { createError, isPitayaError, toWireError, type PitayaError } from '../errors.ts'
 import { type Codec } from '../serializers/serializer.ts'
+import { logFailure } from '../log-failure.ts'
 import { type Session } from '../session/session.ts'
 import { isThenable } from '../thenable.ts'
 import { type TimerEntry } from '../timer-wheel.ts'
@@ -228,7 +229,7 @@ export class Call implements HandlerContext, TimerEntry {
       this.#respond(this.#encodeError(error), true)
       return true
     } catch (cause) {
-      this.#logFailure(cause, 'an error could not be encoded')
+      logFailure(this.log, cause, 'an error could not be encoded')
       return false
     }
   }
@@ -260,25 +261,12 @@ export class Call implements HandlerContext, TimerEntry {
   /** What the client may know of an error; the rest goes to the log. */
   #public (error: unknown): PitayaError {
     if (!isPitayaError(error)) {
-      this.#logFailure(error, 'a handler failed')
+      logFailure(this.log, error, 'a handler failed')
       return createError('PIT_ERR_INTERNAL')
     }
-    if (error.statusCode >= 500 && error.cause !== undefined) this.#logFailure(error.cause, error.message)
+    if (error.statusCode >= 500 && error.cause !== undefined) logFailure(this.log, error.cause, error.message)
     return error
   }
-
-  /** Whatever was thrown may be hostile to those who look at it: a getter that throws, a proxy. */
-  #logFailure (thrown: unknown, text: string): void {
-    try {
-      this.log.error({ err: thrown instanceof Error ? thrown : new Error(`thrown: ${describe(thrown)}`) }, text)
-    } catch {
-      this.log.error({ err: new Error('thrown: a value that cannot be read') }, text)
-    }
-  }
-}
-
-function describe (thrown: unknown): string {
-  return typeof thrown === 'object' ? Object.prototype.toString.call(thrown) : String(thrown)
 }
 
 /** Why a notify was dropped, by the error's code. */

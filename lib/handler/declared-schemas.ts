@@ -21,13 +21,13 @@ export function findSchema (kind: 'session' | 'user', given: TSchema | undefined
   return found
 }
 
-/** Checks session data: every property may be absent, undeclared ones are dropped. Undefined without a schema: anything goes. */
+/** Checks session data: every property may be absent, undeclared ones are dropped, in place. Undefined without a schema: anything goes. */
 export function createDataCheck (schema: TSchema | undefined): ((data: Record<string, unknown>) => Record<string, unknown>) | undefined {
   if (schema === undefined) return undefined
   const partial = Type.Partial(schema as TObject)
   const compiled = TypeCompiler.Compile(partial)
   return (data) => {
-    const cleaned = Value.Clean(partial, { ...data }) as Record<string, unknown>
+    const cleaned = Value.Clean(partial, data) as Record<string, unknown>
     if (compiled.Check(cleaned)) return cleaned
     const first = compiled.Errors(cleaned).First()
     throw createError('PIT_ERR_DATA', [`${first?.path ?? ''} ${first?.message.toLowerCase() ?? 'is not valid'}`], { metadata: { field: first?.path ?? '' } })

@@ -1,6 +1,7 @@
 import { createError } from '../errors.ts'
 import { channels } from '../channels.ts'
 import { type HandlerSession, type Logger } from '../handler/types.ts'
+import { logFailure } from '../log-failure.ts'
 import { isThenable } from '../thenable.ts'
 import { BindState, Session, type Entity } from './session.ts'
 import { assertUid } from './uid.ts'
@@ -104,18 +105,11 @@ export class SessionPool {
     if (channels.bound.hasSubscribers) channels.bound.publish({ serverId: this.serverId, sessionId: session.id, uid })
   }
 
-  /** Session data as it may be stored: declared, valid and small enough. */
+  /** Session data as it may be stored: declared, valid, small enough, and a copy: what travels to other servers is what is here. */
   checkData (data: Record<string, unknown>): Record<string, unknown> {
-    const kept: Record<string, unknown> = {}
-    for (const key of Object.keys(data)) if (data[key] !== undefined && key !== '__proto__') kept[key] = data[key]
-    const checked = this.dataCheck === undefined ? kept : this.dataCheck(kept)
-    let text: string
-    try {
-      text = JSON.stringify(checked)
-    } catch (error) {
-      throw createError('PIT_ERR_DATA', ['must be JSON: no cycles and no BigInt'], { cause: error })
-    }
-    if (Buffer.byteLength(text) > this.#options.dataBytes) throw createError('PIT_ERR_DATA_SIZE', [this.#options.dataBytes])
+    const copy = copyJson(data)
+    const checked = this.dataCheck === undefined ? copy : this.dataCheck(copy)
+    if (Buffer.byteLength(JSON.stringify(checked)) > this.#options.dataBytes) throw createError('PIT_ERR_DATA_SIZE', [this.#options.dataBytes])
     return Object.freeze(checked)
   }
 
@@ -128,7 +122,7 @@ export class SessionPool {
 
   /** Calls application code whose failure must not stop what goes on. */
   callSafely (callback: (session: Session) => unknown, session: Session): void {
-    const failed = (err: unknown): void => this.#options.log.error({ err, sessionId: session.id }, 'a session callback failed')
+    const failed = (error: unknown): void => logFailure(this.#options.log, error, 'a session callback failed', { sessionId: session.id })
     try {
       const result = callback(session)
       if (isThenable(result)) result.then(undefined, failed)
@@ -143,7 +137,14 @@ export class SessionPool {
     if (others !== undefined && this.#options.policy === 'refuse-new') throw createError('PIT_ERR_UID_TAKEN')
     const old = others === undefined || this.#options.policy === 'allow' ? NONE : [...others]
     this.#register(session, uid)
-    for (const other of old) other.entity.kick('replaced')
+    for (const other of old) {
+      // A client that cannot be told must not cost the new one its bind.
+      try {
+        other.entity.kick('replaced')
+      } catch (error) {
+        logFailure(this.#options.log, error, 'a replaced session could not be kicked', { sessionId: other.id })
+      }
+    }
   }
 
   #register (session: Session, uid: string): void {
@@ -184,3 +185,12 @@ export class SessionPool {
 }
 
 const NONE: readonly Session[] = Object.freeze([])
+
+/** @throws PIT_ERR_DATA */
+function copyJson (data: Record<string, unknown>): Record<string, unknown> {
+  try {
+    return JSON.parse(JSON.stringify(data), (key, value: unknown) => key === '__proto__' ? undefined : value) as Record<string, unknown>
+  } catch (error) {
+    throw createError('PIT_ERR_DATA', ['must be JSON: no cycles and no BigInt'], { cause: error })
+  }
+}

@@ -133,7 +133,10 @@ export interface LimitOptions {
   connectionsPerSecond: number
   /** Messages of one session that wait, then its connection is not read. */
   waitingPerSession: number
-  /** Bytes of one session that wait, then it is closed. */
+  /**
+   * Bytes of one session that wait: from half of them on its connection is not read, above it is closed. The other half is for what was
+   * read by then, 64 KiB and a packet: with larger packets the default grows to 2 × (`packetBytes` + 64 KiB).
+   */
   waitingBytes: number
   /** Handlers of `concurrent: true` routes at once of one session. */
   concurrentPerSession: number
@@ -229,7 +232,7 @@ export const defaults = {
     connectionsPerAddress: Number.MAX_SAFE_INTEGER,
     connectionsPerSecond: 2000,
     waitingPerSession: 64,
-    waitingBytes: 131_072,
+    waitingBytes: 262_144,
     concurrentPerSession: 8,
     maxQueued: 10_000,
     pauseMs: 60_000,
@@ -273,7 +276,7 @@ export function resolveOptions<O extends PitayaOptions<any, any, any, any>> (giv
     handshake: { ...given.handshake },
     session: { ...defaults.session, ...defined(given.session) },
     concurrency: { handler: { ...defaults.concurrency.handler, ...defined(given.concurrency?.handler) } },
-    limits: { ...defaults.limits, ...defined(given.limits) }
+    limits: { ...defaults.limits, waitingBytes: waitingBytesFor(given.limits?.packetBytes), ...defined(given.limits) }
   }
   check(merged, given)
   const { compression } = merged
@@ -299,6 +302,11 @@ interface Merged {
   serializers: ReadonlyArray<string | { name: string }>
   defaultSerializer: string
   frontend: boolean
+}
+
+/** However large packets may be, what was read when a session's queue is half full still fits into it. */
+function waitingBytesFor (packetBytes = defaults.limits.packetBytes): number {
+  return Math.max(defaults.limits.waitingBytes, 2 * (packetBytes + 65_536))
 }
 
 function check (merged: Merged, given: PitayaOptions<any, any, any, any>): void {

@@ -13,7 +13,7 @@ export interface DispatcherOptions {
   readonly concurrentPerSession: number
   /** Waiting messages of one session, then its connection is not read. */
   readonly waitingPerSession: number
-  /** Bytes waiting of one session, then it is closed. */
+  /** Bytes waiting of one session: from half of them on its connection is not read, above it is closed. */
   readonly waitingBytes: number
   /** Waiting messages of all sessions, then requests are answered PIT-503. */
   readonly maxQueued: number
@@ -113,7 +113,7 @@ export class Dispatcher {
     lane.push(call)
     this.waiting++
     if (lane.waitingBytes > waitingBytes) { session.entity.close('overload'); return }
-    if (lane.waiting >= waitingPerSession && !lane.isPaused) {
+    if (!lane.isPaused && (lane.waiting >= waitingPerSession || lane.waitingBytes >= waitingBytes / 2)) {
       lane.isPaused = true
       session.entity.pauseReading()
       if (channels.pause.hasSubscribers) channels.pause.publish({ serverId, sessionId: session.id, waiting: lane.waiting })
@@ -153,9 +153,10 @@ export class Dispatcher {
   }
 
   #take (lane: Lane, call: Call): void {
+    const { waitingPerSession, waitingBytes } = this.#options
     lane.take(call)
     this.waiting--
-    if (lane.isPaused && lane.waiting <= this.#options.waitingPerSession / 2) {
+    if (lane.isPaused && lane.waiting <= waitingPerSession / 2 && lane.waitingBytes <= waitingBytes / 4) {
       lane.isPaused = false
       call.of.entity.resumeReading()
     }

@@ -25,7 +25,9 @@ export function createChatPage (): ChatPage {
   const html = readFileSync(new URL('index.html', PAGE))
   const files = new Map<string, Buffer>()
   for (const name of ['style.css', 'page.js']) files.set(`/${name}`, readFileSync(new URL(name, PAGE)))
-  for (const [path, text] of importedModules('client/client.js')) files.set(`/modules/${path}`, Buffer.from(text))
+  for (const entry of ['client/client.js', 'client/inflate.js']) {
+    for (const [path, text] of importedModules(entry)) files.set(`/modules/${path}`, Buffer.from(text))
+  }
   return {
     page: (_, reply) => send(reply, 'html', html),
     assets: async (fastify) => {

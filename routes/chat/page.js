@@ -1,5 +1,6 @@
 /* global document, localStorage, location */
 import { connect } from './modules/client/client.js'
+import { inflate } from './modules/client/inflate.js'
 
 const MAX_LINES = 500
 const FIRST_RETRY_MS = 500
@@ -30,7 +31,7 @@ async function join () {
   show('waiting', 'connecting')
   again.hidden = true
   try {
-    const opened = await connect(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/`)
+    const opened = await connect(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/`, { inflate })
     opened.on('onMembers', ({ members }) => listMembers(members))
     opened.on('onNewUser', ({ content }) => { addLine(undefined, content); addMember(content.replace(/^New user: /, '')) })
     opened.on('onMessage', ({ name, content }) => addLine(name, content))

@@ -4,6 +4,9 @@ import { type Browser, type BrowserContextOptions, type Page } from 'playwright-
 import { browserOptions, startBrowser } from '../helpers/browser.ts'
 import { Child, startServer } from '../helpers/child.ts'
 
+// Six browsers, one after the other; tap's own limit is 30 s.
+t.setTimeout(120_000)
+
 const ADMIN_TOKEN = 'correct-horse-battery'
 const headers = { authorization: `Bearer ${ADMIN_TOKEN}` }
 const TCP_CLIENT = fileURLToPath(new URL('../../examples/raw-tcp-client.js', import.meta.url))
@@ -113,6 +116,16 @@ t.test('a page whose server went away says so and comes back by itself', browser
   await page.locator('#state[data-state="open"]').waitFor()
   await say(page, 'ana', 'here again')
   await line(page, 'here again').waitFor()
+})
+
+t.test('a server that compresses is understood', browserOptions, async (t) => {
+  const { url, tcpPort } = await startServer(t, { PITAYA_COMPRESSION: 'true' })
+  const { page, faults } = await openWindow(await startBrowser(t), url)
+  const tcp = new Child(t, [TCP_CLIENT, String(tcpPort), 'tess'])
+  await line(page, 'New user').waitFor()
+  tcp.type('compressed '.repeat(150) + 'to the end')
+  await line(page, 'compressed to the end').waitFor()
+  t.strictSame(faults, [])
 })
 
 t.test('100 payloads as names and messages stay text: no dialog, no violation of the policy', browserOptions, async (t) => {

@@ -6,6 +6,9 @@ import { connect, type CloseInfo, type WebSocketConstructor } from '../../client
 import { encodePacket, PacketType } from '../../lib/protocol/packet.ts'
 import { runServer, startServer } from '../helpers/child.ts'
 
+// A process for each test; tap's own limit is 30 s.
+t.setTimeout(120_000)
+
 const ADMIN_TOKEN = 'correct-horse-battery'
 const options = { WebSocket: WebSocket as unknown as WebSocketConstructor }
 

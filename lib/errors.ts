@@ -72,6 +72,7 @@ const table = {
   PIT_ERR_DATA: { status: 400, text: 'session data: %s' },
   PIT_ERR_PUSH_UNKNOWN: { status: 500, text: 'push "%s" is not declared: name it in the pushes of defineHandlers' },
   PIT_ERR_PUSH_BODY: { status: 500, text: 'push "%s" could not be encoded: %s' },
+  PIT_ERR_GROUP: { status: 400, text: 'illegal group: %s' },
   PIT_ERR_GROUP_EXISTS: { status: 409, text: 'group already exists' },
   PIT_ERR_GROUP_NOT_FOUND: { status: 404, text: 'group not found' },
   PIT_ERR_GROUP_UID: { status: 400, text: 'empty uid' },

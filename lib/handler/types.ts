@@ -57,7 +57,7 @@ export interface HandlerSession<out P extends PushSchemas = PushSchemas, D = Rec
 /** Named sets of uids. Members leave on their last session's close. */
 export interface HandlerGroups<out P extends PushSchemas = PushSchemas> {
   /**
-   * Rejects with PIT_ERR_GROUP_EXISTS.
+   * Rejects with PIT_ERR_GROUP (a name is as a uid: 1 to 128 bytes without control characters), PIT_ERR_GROUP_EXISTS, PIT_ERR_GROUP_LIMIT.
    * @param options.ttlMs the group ends when not renewed for so long; without it, it ends with its last member
    */
   create (name: string, options?: { ttlMs?: number }): Promise<void>

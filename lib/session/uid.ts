@@ -1,14 +1,18 @@
 import { createError } from '../errors.ts'
 
-const MAX_UID_BYTES = 128
+const MAX_BYTES = 128
 
 /**
  * Uids are compared byte by byte: nothing is normalised.
  * @throws PIT_ERR_UID unless `uid` is a text of 1 to 128 UTF-8 bytes, well formed and without control characters
  */
 export function assertUid (uid: unknown): asserts uid is string {
-  if (typeof uid === 'string' && uid !== '' && Buffer.byteLength(uid) <= MAX_UID_BYTES && isWellFormed(uid)) return
-  throw createError('PIT_ERR_UID')
+  if (!isName(uid)) throw createError('PIT_ERR_UID')
+}
+
+/** The rule for uids and for names of groups. */
+export function isName (name: unknown): name is string {
+  return typeof name === 'string' && name !== '' && Buffer.byteLength(name) <= MAX_BYTES && isWellFormed(name)
 }
 
 function isWellFormed (text: string): boolean {

@@ -1,7 +1,8 @@
-import { type Connection } from './connection.ts'
-import { type TimerEntry, type TimerWheel } from '../timer-wheel.ts'
+import type { Connection } from './connection.ts'
+import type { TimerEntry, TimerWheel } from '../timer-wheel.ts'
 
 const CHUNK_BYTES = 64 * 1024
+const OWN_CHUNK_BYTES = 4 * 1024
 /** What is handed to the network at a time when there is a backlog: small, so that a slow client that drains is seen to drain. */
 const SLICE_BYTES = 32 * 1024
 
@@ -14,15 +15,30 @@ export interface OutboxLimits {
   readonly drainMs: number
 }
 
+/** Where packets are written into. Chunks are filled once and never reused, so a written slice stays as it is until the network has it. */
+class Chunks {
+  chunk: Buffer
+  position = 0
+  #bytes: number
+
+  constructor (bytes: number) {
+    this.#bytes = bytes
+    this.chunk = Buffer.allocUnsafeSlow(bytes)
+  }
+
+  renew (length: number): void {
+    this.chunk = Buffer.allocUnsafeSlow(Math.max(this.#bytes, length))
+    this.position = 0
+  }
+}
+
 /**
  * What the outboxes of one server share: the chunk that packets are written into, and the list of outboxes to flush when the
- * event-loop turn ends. Chunks are filled once and never reused, so a written slice stays as it is until the network has it.
+ * event-loop turn ends.
  */
-export class OutboxPool {
+export class OutboxPool extends Chunks {
   readonly limits: OutboxLimits
   readonly wheel: TimerWheel
-  chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
-  position = 0
   /** Bytes waiting in all outboxes. */
   waitingBytes = 0
   #dirty: Outbox[] = []
@@ -31,13 +47,9 @@ export class OutboxPool {
   #isScheduled = false
 
   constructor (limits: OutboxLimits, wheel: TimerWheel) {
+    super(CHUNK_BYTES)
     this.limits = limits
     this.wheel = wheel
-  }
-
-  renew (length: number): void {
-    this.chunk = Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, length))
-    this.position = 0
   }
 
   schedule (outbox: Outbox): void {
@@ -90,6 +102,8 @@ export class Outbox implements TimerEntry {
   #owner: { onSlow (): void }
   #parts: Uint8Array[] | null = null
   #chunk: Buffer | null = null
+  /** While blocked: what waits for long must not hold on to chunks that others have filled. */
+  #own: Chunks | null = null
   #start = 0
   #end = 0
   #isDirty = false
@@ -106,16 +120,16 @@ export class Outbox implements TimerEntry {
    * @returns where it begins in `chunk()`
    */
   reserve (length: number): number {
-    const pool = this.#pool
-    const fits = pool.position + length <= pool.chunk.length
-    if (this.#chunk !== pool.chunk || this.#end !== pool.position || !fits || this.#connection.packetPerWrite) {
+    const chunks = this.isBlocked ? this.#own ??= new Chunks(OWN_CHUNK_BYTES) : this.#pool
+    const fits = chunks.position + length <= chunks.chunk.length
+    if (this.#chunk !== chunks.chunk || this.#end !== chunks.position || !fits || this.#connection.packetPerWrite) {
       this.#seal()
-      if (!fits) pool.renew(length)
-      this.#chunk = pool.chunk
-      this.#start = this.#end = pool.position
+      if (!fits) chunks.renew(length)
+      this.#chunk = chunks.chunk
+      this.#start = this.#end = chunks.position
     }
     const at = this.#end
-    this.#end = pool.position = at + length
+    this.#end = chunks.position = at + length
     this.#grow(length)
     return at
   }
@@ -247,6 +261,7 @@ export class Outbox implements TimerEntry {
 
   #writeEach (slices: Uint8Array[]): void {
     for (let i = 0; i < slices.length; i++) {
+      if (this.#isClosed) return
       if (this.isBlocked) { this.#parts = slices.slice(i); return }
       this.#write(slices[i]!)
     }
@@ -265,6 +280,7 @@ export class Outbox implements TimerEntry {
   #unblock (): void {
     if (!this.isBlocked && this.timerTick === 0) return
     this.isBlocked = false
+    this.#own = null
     this.#pool.unblock(this)
     this.#pool.wheel.cancel(this)
   }

@@ -1,15 +1,15 @@
 /** Handler service, sessions and groups on a clock of their own, without agents: entities record what they are told. */
-import { type Logger, type HandlersDefinition, type PipelineSteps } from '../../lib/handler/types.ts'
+import type { Logger, HandlersDefinition, PipelineSteps } from '../../lib/handler/types.ts'
 import { Inflater } from '../../lib/agent/compression.ts'
-import { type CloseReason } from '../../lib/errors.ts'
+import type { CloseReason } from '../../lib/errors.ts'
 import { MemoryGroups } from '../../lib/groups/memory.ts'
 import { PushRegistry } from '../../lib/handler/pushes.ts'
 import { HandlerService } from '../../lib/handler/service.ts'
 import { createMessageView, decodeMessage, encodeMessage, MessageType } from '../../lib/protocol/message.ts'
 import { createJsonSerializer } from '../../lib/serializers/json.ts'
-import { type Serializer } from '../../lib/serializers/serializer.ts'
+import type { Serializer } from '../../lib/serializers/serializer.ts'
 import { type BindPolicy, SessionPool } from '../../lib/session/pool.ts'
-import { type Entity, type Session, type SharedPush } from '../../lib/session/session.ts'
+import type { Entity, Session, SharedPush } from '../../lib/session/session.ts'
 import { TimerWheel } from '../../lib/timer-wheel.ts'
 
 export interface Answer { id: number, data: string, isError: boolean }

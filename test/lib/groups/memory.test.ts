@@ -3,7 +3,7 @@ import { Type } from '@sinclair/typebox'
 import { PitayaError } from '../../../lib/errors.ts'
 import { defineHandlers, raw } from '../../../lib/handler/define.ts'
 import { createJsonSerializer } from '../../../lib/serializers/json.ts'
-import { type Serializer } from '../../../lib/serializers/serializer.ts'
+import type { Serializer } from '../../../lib/serializers/serializer.ts'
 import { createCore, type Core, type CoreOptions } from '../../helpers/core.ts'
 
 const chat = defineHandlers('chat', { pushes: { onText: Type.String(), onBytes: raw } }, {})

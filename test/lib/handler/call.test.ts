@@ -6,7 +6,7 @@ import { channels } from '../../../lib/channels.ts'
 import { defineHandlers, notify, PitayaError, request } from '../../../lib/handler/define.ts'
 import { createMessageView, decodeMessage, encodeMessage, MessageType } from '../../../lib/protocol/message.ts'
 import { createJsonSerializer } from '../../../lib/serializers/json.ts'
-import { type Session } from '../../../lib/session/session.ts'
+import type { Session } from '../../../lib/session/session.ts'
 import { createCore, defer, turn, type Core } from '../../helpers/core.ts'
 
 class Hostile extends Error {
@@ -34,7 +34,6 @@ for (const [what, value] of thrown) {
     const fail = () => { throw value }
     const { connect, call, tell, dispatcher, lines } = createCore([defineHandlers('room', {
       sync: request(fail),
-      // eslint-disable-next-line prefer-promise-reject-errors
       async: request(() => Promise.reject(value)),
       hooked: request({ after: [() => {}] }, fail),
       hookedAsync: request({ after: [async () => {}] }, async () => fail()),

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Type } from '@sinclair/typebox'
 import { defineHandlers, notify, PitayaError, raw, request } from '../../../lib/handler/define.ts'
-import { type AfterHook, type BeforeHook, type PipelineSteps, type RawHook } from '../../../lib/handler/types.ts'
+import type { AfterHook, BeforeHook, PipelineSteps, RawHook } from '../../../lib/handler/types.ts'
 import { createCore } from '../../helpers/core.ts'
 
 const Text = Type.String()

@@ -261,11 +261,19 @@ export class Call implements HandlerContext, TimerEntry {
   /** What the client may know of an error; the rest goes to the log. */
   #public (error: unknown): PitayaError {
     if (!isPitayaError(error)) {
-      logFailure(this.log, error, 'a handler failed')
+      if (!this.#isObedience(error)) logFailure(this.log, error, 'a handler failed')
       return createError('PIT_ERR_INTERNAL')
     }
     if (error.statusCode >= 500 && error.cause !== undefined) logFailure(this.log, error.cause, error.message)
     return error
+  }
+
+  /** A handler that gives up because its signal told it to has not failed. What was thrown may be hostile to those who look at it. */
+  #isObedience (error: unknown): boolean {
+    if (this.#controller?.signal.aborted !== true) return false
+    try {
+      return (error as Error | undefined)?.name === 'AbortError'
+    } catch { return false }
   }
 }
 

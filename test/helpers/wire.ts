@@ -1,10 +1,10 @@
 /** The running server on real sockets, and clients that speak to it by hand. */
 import { once } from 'node:events'
 import { connect, type AddressInfo, type Socket } from 'node:net'
-import { type FastifyInstance } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { WebSocket } from 'ws'
 import { noHandler } from '../../lib/agent/connection.ts'
-import { type ClientEnd } from '../../lib/agent/memory-connection.ts'
+import type { ClientEnd } from '../../lib/agent/memory-connection.ts'
 import { channels } from '../../lib/channels.ts'
 import { build, RawClient, type BuildOptions } from './app.ts'
 

@@ -2,7 +2,7 @@ import t from 'tap'
 import { Type } from '@sinclair/typebox'
 import { channels } from '../../lib/channels.ts'
 import { defineHandlers, notify, raw, request } from '../../lib/handler/define.ts'
-import { type PitayaOptions } from '../../plugins/pitaya.ts'
+import type { PitayaOptions } from '../../plugins/pitaya.ts'
 import { eventually, type RawClient } from '../helpers/app.ts'
 import { acked, carriers, serve, type Served } from '../helpers/wire.ts'
 

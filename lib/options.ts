@@ -1,90 +1,9 @@
-import { Type, type TSchema } from '@sinclair/typebox'
-import { Value } from '@sinclair/typebox/value'
+import type { TSchema } from '@sinclair/typebox'
 import { randomUUID } from 'node:crypto'
-import { type HandshakeValidator } from './agent/greeter.ts'
-import { createError } from './errors.ts'
-import { type Serializer } from './serializers/serializer.ts'
-import { type BindHook, type BindPolicy, type CloseHook } from './session/pool.ts'
-
-const Positive = Type.Integer({ minimum: 1 })
-const Ms = Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })
-const Callback = Type.Function([], Type.Any())
-const Anything = Type.Any()
-const Name = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
-const closed = { additionalProperties: false }
-
-const WebSocketAcceptor = Type.Object({
-  path: Type.Optional(Type.String({ pattern: '^/' })),
-  page: Type.Optional(Callback),
-  origins: Type.Optional(Type.Union([Type.Array(Type.String()), Type.Literal('*')]))
-}, closed)
-
-const TcpAcceptor = Type.Object({
-  port: Type.Integer({ minimum: 0, maximum: 65535 }),
-  host: Type.Optional(Type.String()),
-  tls: Type.Optional(Anything),
-  proxyProtocol: Type.Optional(Type.Union([Type.Boolean(), Type.Object({ trusted: Type.Optional(Type.Array(Type.String())) }, closed)])),
-  name: Type.Optional(Type.String())
-}, closed)
-
-const Limits = Type.Object({
-  packetBytes: Type.Integer({ minimum: 64, maximum: 0xffffff }),
-  handshakeBytes: Type.Integer({ minimum: 64, maximum: 0xffffff }),
-  handshakeMs: Ms,
-  inflateRatio: Positive,
-  ratePerSecond: Type.Integer({ minimum: 0 }),
-  rateBurst: Positive,
-  rateViolationMs: Ms,
-  connections: Positive,
-  connectionsPerAddress: Positive,
-  connectionsPerSecond: Positive,
-  waitingPerSession: Positive,
-  waitingBytes: Positive,
-  concurrentPerSession: Positive,
-  maxQueued: Positive,
-  pauseMs: Ms,
-  handlerMs: Ms,
-  outboxBytes: Positive,
-  outboxTotalBytes: Positive,
-  drainMs: Ms,
-  groups: Positive
-}, closed)
-
-const schema = Type.Object({
-  serverType: Name,
-  serverId: Name,
-  frontend: Type.Boolean(),
-  acceptors: Type.Union([Type.Literal(false), Type.Object({
-    websocket: Type.Optional(Type.Union([WebSocketAcceptor, Type.Array(WebSocketAcceptor)])),
-    tcp: Type.Optional(Type.Union([TcpAcceptor, Type.Array(TcpAcceptor)]))
-  }, closed)]),
-  serializers: Type.Array(Type.Union([Type.Literal('json'), Type.Literal('avro'), Type.Object({ name: Type.String(), compile: Callback, encodeError: Callback })]), { minItems: 1 }),
-  defaultSerializer: Type.String(),
-  dictionary: Type.Optional(Type.Union([Type.Literal('auto'), Type.Record(Type.String(), Type.Integer({ minimum: 0, maximum: 65535 }))])),
-  compression: Type.Union([Type.Boolean(), Type.Object({ minBytes: Positive }, closed)]),
-  heartbeatSeconds: Type.Number({ minimum: 0.1, maximum: 86400 }),
-  handshake: Type.Object({
-    user: Type.Optional(Anything),
-    validators: Type.Optional(Type.Record(Type.String(), Callback))
-  }, closed),
-  session: Type.Object({
-    data: Type.Optional(Anything),
-    policy: Type.Union([Type.Literal('kick-old'), Type.Literal('refuse-new'), Type.Literal('allow')]),
-    dataBytes: Positive,
-    onBind: Type.Optional(Callback),
-    afterBind: Type.Optional(Callback),
-    onClose: Type.Optional(Callback)
-  }, closed),
-  concurrency: Type.Object({ handler: Type.Object({ dispatch: Positive }, closed) }, closed),
-  limits: Limits,
-  admin: Type.Optional(Type.Object({
-    prefix: Type.Optional(Type.String({ pattern: '^/' })),
-    token: Type.Optional(Type.String({ minLength: 16 })),
-    auth: Type.Optional(Callback)
-  }, closed)),
-  ops: Type.Optional(Type.Union([Type.Boolean(), Type.Object({ prefix: Type.Optional(Type.String()) }, closed)])),
-  closeMs: Ms
-}, closed)
+import type { HandshakeValidator } from './agent/greeter.ts'
+import { checkOptions } from './options-check.ts'
+import type { Serializer } from './serializers/serializer.ts'
+import type { BindHook, BindPolicy, CloseHook } from './session/pool.ts'
 
 /** A WebSocket acceptor on the app's own server. `Page` is a Fastify route handler; `lib` does not know its type. */
 export interface WebSocketAcceptorOptions<Page = unknown> {
@@ -201,7 +120,7 @@ export interface PitayaOptions<Page = unknown, Tls = unknown, Auth = unknown, Re
   /** `concurrency.handler.dispatch`: handlers at once. Default 1024. */
   concurrency?: { handler?: { dispatch?: number } }
   limits?: Partial<LimitOptions>
-  /** Admin routes under `prefix` (`/admin`), guarded by a `token` (at least 16 characters) or your own `auth` hook. Default: none. */
+  /** Admin routes under `prefix` (`/admin`), guarded by a bearer `token` or your own `auth` hook. Default: none. */
   admin?: { prefix?: string, token?: string, auth?: Auth }
   /** Health route under `prefix` (none). Default: none. */
   ops?: boolean | { prefix?: string }
@@ -278,7 +197,7 @@ export function resolveOptions<O extends PitayaOptions<any, any, any, any>> (giv
     concurrency: { handler: { ...defaults.concurrency.handler, ...defined(given.concurrency?.handler) } },
     limits: { ...defaults.limits, waitingBytes: waitingBytesFor(given.limits?.packetBytes), ...defined(given.limits) }
   }
-  check(merged, given)
+  checkOptions(merged, given)
   const { compression } = merged
   return {
     given,
@@ -298,34 +217,9 @@ export function resolveOptions<O extends PitayaOptions<any, any, any, any>> (giv
   }
 }
 
-interface Merged {
-  serializers: ReadonlyArray<string | { name: string }>
-  defaultSerializer: string
-  frontend: boolean
-}
-
 /** However large packets may be, what was read when a session's queue is half full still fits into it. */
 function waitingBytesFor (packetBytes = defaults.limits.packetBytes): number {
   return Math.max(defaults.limits.waitingBytes, 2 * (packetBytes + 65_536))
-}
-
-function check (merged: Merged, given: PitayaOptions<any, any, any, any>): void {
-  // Fastify passes its own registration options along with ours.
-  const { prefix, logLevel, logSerializers, ...own } = merged as unknown as Record<string, unknown>
-  for (const [group, names] of [['concurrency', ['handler']], ['session', undefined], ['limits', undefined]] as const) {
-    const value = given[group]
-    if (value !== undefined && (typeof value !== 'object' || value === null)) throw createError('PIT_ERR_OPTIONS', [`${group} must be an object`])
-    if (names !== undefined && value !== undefined) for (const name of Object.keys(value)) if (!(names as readonly string[]).includes(name)) throw createError('PIT_ERR_OPTIONS', [`${group}.${name} is unknown`])
-  }
-  const error = Value.Errors(schema, own).First()
-  if (error !== undefined) {
-    const name = error.path.slice(1).replaceAll('/', '.')
-    throw createError('PIT_ERR_OPTIONS', [/unexpected property/i.test(error.message) ? `${name} is unknown` : `${name} is not valid: ${error.message.toLowerCase()}`])
-  }
-  if (!merged.serializers.some((serializer) => (typeof serializer === 'string' ? serializer : serializer.name) === merged.defaultSerializer)) {
-    throw createError('PIT_ERR_OPTIONS', ['defaultSerializer is not one of serializers'])
-  }
-  if (merged.frontend && given.acceptors === undefined) throw createError('PIT_ERR_NO_ACCEPTOR')
 }
 
 /** Without keys that are undefined, so that they do not hide a default. */

@@ -1,11 +1,14 @@
 import { TypeBoxValidatorCompiler, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { type onRequestAsyncHookHandler, type onRequestHookHandler } from 'fastify'
+import type { onRequestAsyncHookHandler, onRequestHookHandler } from 'fastify'
 import { createError } from '../../lib/errors.ts'
 import { bearerAuth } from './auth.ts'
 import { onError, onNotFound } from './errors.ts'
 import handlers from './handlers.ts'
 import sessions from './sessions.ts'
 import users from './users.ts'
+
+/** A token that can be guessed is none. */
+const SHORT_TOKEN = 16
 
 export interface AdminOptions {
   /** Asked for as `authorization: Bearer <token>`. */
@@ -34,7 +37,10 @@ const admin: FastifyPluginAsyncTypebox<AdminOptions> = async (fastify, { token, 
   fastify.addHook('onSend', async (_, reply) => {
     reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
   })
-  if (token !== undefined) fastify.addHook('onRequest', bearerAuth(token))
+  if (token !== undefined) {
+    if (token.length < SHORT_TOKEN) fastify.log.warn(`admin.token has fewer than ${SHORT_TOKEN} characters: make it longer, and random`)
+    fastify.addHook('onRequest', bearerAuth(token))
+  }
   if (auth !== undefined) fastify.addHook('onRequest', auth as onRequestHookHandler)
 
   await fastify.register(sessions)

@@ -189,7 +189,7 @@ t.test('admin without token and auth does not start', async (t) => {
 })
 
 t.test('a token that no header can carry does not start', async (t) => {
-  for (const token of ['short', 'a token with spaces in it', 'sixteen-chars-and\n', 'tökentökentökentöken']) {
+  for (const token of ['', 'a token with spaces in it', 'sixteen-chars-and\n', 'tökentökentökentöken']) {
     const app = Fastify()
     t.teardown(() => app.close())
     await t.rejects(async () => { await app.register(pitaya, { acceptors: false, admin: { token } }) }, { code: 'PIT_ERR_OPTIONS' })

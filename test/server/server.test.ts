@@ -100,7 +100,7 @@ t.test('a taken port is one sentence with the port and its variable', async (t) 
 })
 
 t.test('a bad variable is one sentence without its value', async (t) => {
-  for (const [name, value] of [['PORT', 'canary'], ['ADMIN_TOKEN', 'canary'], ['NATS_URL', 'nats://canary']] as const) {
+  for (const [name, value] of [['PORT', 'canary'], ['ADMIN_TOKEN', 'canary with spaces'], ['NATS_URL', 'nats://canary']] as const) {
     const server = runServer(t, { [name]: value })
     t.equal(await server.exited(), 1)
     t.strictSame([server.stdout, server.stderr.length], [[], 1])

@@ -1,0 +1,158 @@
+import { Type, type TSchema } from '@sinclair/typebox'
+import { ValueErrorType } from '@sinclair/typebox/errors'
+import { Value } from '@sinclair/typebox/value'
+import { createError } from './errors.ts'
+import type { PitayaOptions } from './options.ts'
+
+const Positive = Type.Integer({ minimum: 1 })
+const Ms = Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })
+const Callback = Type.Function([], Type.Any())
+const Anything = Type.Any()
+const Name = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
+const closed = { additionalProperties: false }
+
+const WebSocketAcceptor = Type.Object({
+  path: Type.Optional(Type.String({ pattern: '^/' })),
+  page: Type.Optional(Callback),
+  origins: Type.Optional(Type.Union([Type.Array(Type.String()), Type.Literal('*')]))
+}, closed)
+
+const TcpAcceptor = Type.Object({
+  port: Type.Integer({ minimum: 0, maximum: 65535 }),
+  host: Type.Optional(Type.String()),
+  tls: Type.Optional(Anything),
+  proxyProtocol: Type.Optional(Anything),
+  name: Type.Optional(Type.String())
+}, closed)
+
+const Limits = Type.Object({
+  packetBytes: Type.Integer({ minimum: 64, maximum: 0xffffff }),
+  handshakeBytes: Type.Integer({ minimum: 64, maximum: 0xffffff }),
+  handshakeMs: Ms,
+  inflateRatio: Positive,
+  ratePerSecond: Type.Integer({ minimum: 0 }),
+  rateBurst: Positive,
+  rateViolationMs: Ms,
+  connections: Positive,
+  connectionsPerAddress: Positive,
+  connectionsPerSecond: Positive,
+  waitingPerSession: Positive,
+  waitingBytes: Positive,
+  concurrentPerSession: Positive,
+  maxQueued: Positive,
+  pauseMs: Ms,
+  handlerMs: Ms,
+  outboxBytes: Positive,
+  outboxTotalBytes: Positive,
+  drainMs: Ms,
+  groups: Positive
+}, closed)
+
+const OwnSerializer = Type.Object({ name: Type.String(), compile: Callback, encodeError: Callback })
+const Acceptors = Type.Object({ websocket: Type.Optional(Anything), tcp: Type.Optional(Anything) }, closed)
+const ProxyProtocol = Type.Object({ trusted: Type.Optional(Type.Array(Type.String())) }, closed)
+const Compression = Type.Object({ minBytes: Positive }, closed)
+const Ops = Type.Object({ prefix: Type.Optional(Type.String()) }, closed)
+
+/** All options after the defaults. What may be an object or a boolean is checked by a schema of its own, so that errors name its parts. */
+const Options = Type.Object({
+  serverType: Name,
+  serverId: Name,
+  frontend: Type.Boolean(),
+  acceptors: Anything,
+  serializers: Type.Array(Type.Union([Type.Literal('json'), Type.Literal('avro'), OwnSerializer]), { minItems: 1 }),
+  defaultSerializer: Type.String(),
+  dictionary: Type.Optional(Type.Union([Type.Literal('auto'), Type.Record(Type.String(), Type.Integer({ minimum: 0, maximum: 65535 }))])),
+  compression: Anything,
+  heartbeatSeconds: Type.Number({ minimum: 0.1, maximum: 86400 }),
+  handshake: Type.Object({
+    user: Type.Optional(Anything),
+    validators: Type.Optional(Type.Record(Type.String(), Callback))
+  }, closed),
+  session: Type.Object({
+    data: Type.Optional(Anything),
+    policy: Type.Union([Type.Literal('kick-old'), Type.Literal('refuse-new'), Type.Literal('allow')]),
+    dataBytes: Positive,
+    onBind: Type.Optional(Callback),
+    afterBind: Type.Optional(Callback),
+    onClose: Type.Optional(Callback)
+  }, closed),
+  concurrency: Type.Object({ handler: Type.Object({ dispatch: Positive }, closed) }, closed),
+  limits: Limits,
+  admin: Type.Optional(Type.Object({
+    prefix: Type.Optional(Type.String({ pattern: '^/' })),
+    token: Type.Optional(Type.String({ minLength: 1 })),
+    auth: Type.Optional(Callback)
+  }, closed)),
+  ops: Type.Optional(Anything),
+  closeMs: Ms
+}, closed)
+
+export interface Merged {
+  acceptors: unknown
+  compression: unknown
+  serializers: ReadonlyArray<string | { name: string }>
+  defaultSerializer: string
+  frontend: boolean
+}
+
+/** Throws PIT_ERR_OPTIONS naming the first option that is unknown or not valid, never its value; PIT_ERR_NO_ACCEPTOR. */
+export function checkOptions (merged: Merged, given: PitayaOptions<any, any, any, any>): void {
+  const { concurrency, handshake, limits, session, ops } = given
+  for (const [name, value] of Object.entries({ concurrency, 'concurrency.handler': concurrency?.handler, handshake, limits, session })) {
+    if (value !== undefined && !isObject(value)) refuse(name, 'must be an object')
+  }
+  const unknown = Object.keys(concurrency ?? {}).find((name) => name !== 'handler')
+  if (unknown !== undefined) refuse(`concurrency.${unknown}`, 'is unknown')
+  // Fastify passes its own registration options along with ours.
+  const { prefix, logLevel, logSerializers, ...own } = merged as unknown as Record<string, unknown>
+  check('', Options, own)
+  checkChoice('compression', Compression, merged.compression)
+  checkChoice('ops', Ops, ops ?? false)
+  checkAcceptors(merged, given.acceptors)
+  const names = merged.serializers.map((serializer) => typeof serializer === 'string' ? serializer : serializer.name)
+  if (!names.includes(merged.defaultSerializer)) refuse('defaultSerializer', 'is not one of serializers')
+}
+
+function checkAcceptors ({ frontend }: Merged, given: unknown): void {
+  if (given === false) return
+  if (given === undefined) {
+    if (frontend) throw createError('PIT_ERR_NO_ACCEPTOR')
+    return
+  }
+  if (!isObject(given)) refuse('acceptors', 'must be an object, or false')
+  check('acceptors', Acceptors, given)
+  const { websocket, tcp } = given as { websocket?: unknown, tcp?: unknown }
+  const all = [...eachOf('websocket', websocket), ...eachOf('tcp', tcp)]
+  for (const [path, acceptor] of all) check(path, path.startsWith('acceptors.tcp') ? TcpAcceptor : WebSocketAcceptor, acceptor)
+  for (const [path, { proxyProtocol = false }] of eachOf('tcp', tcp)) checkChoice(`${path}.proxyProtocol`, ProxyProtocol, proxyProtocol)
+  if (!frontend && all.length > 0) refuse('acceptors', 'must be false where frontend is false')
+  if (frontend && all.length === 0) throw createError('PIT_ERR_NO_ACCEPTOR')
+}
+
+/** One acceptor or an array of them, with their paths. */
+function eachOf (kind: string, value: unknown): Array<[path: string, acceptor: { proxyProtocol?: unknown }]> {
+  if (value === undefined) return []
+  if (!Array.isArray(value)) return [[`acceptors.${kind}`, value as object]]
+  return value.map((acceptor, index) => [`acceptors.${kind}.${index}`, acceptor])
+}
+
+/** A boolean, or an object of this schema. */
+function checkChoice (path: string, schema: TSchema, value: unknown): void {
+  if (typeof value !== 'boolean') check(path, schema, value)
+}
+
+function check (path: string, schema: TSchema, value: unknown): void {
+  const error = Value.Errors(schema, value).First()
+  if (error === undefined) return
+  const name = `${path}${error.path.replaceAll('/', '.')}`.replace(/^\./, '')
+  refuse(name, error.type === ValueErrorType.ObjectAdditionalProperties ? 'is unknown' : `is not valid: ${error.message.toLowerCase()}`)
+}
+
+function isObject (value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function refuse (name: string, why: string): never {
+  throw createError('PIT_ERR_OPTIONS', [`${name} ${why}`])
+}

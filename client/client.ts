@@ -3,7 +3,7 @@ import type { ClientOf, Structures } from '../lib/handler/client-types.ts'
 import { parseHandshakeAnswer, type HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
 import { createMessageView, decodeMessage, encodeMessage, MessageType } from '../lib/protocol/message.ts'
 import { encodePacket, MAX_BODY_BYTES, PacketDecoder, PacketType, type PacketSink } from '../lib/protocol/packet.ts'
-import { type ClientTransport } from './transport.ts'
+import type { ClientTransport } from './transport.ts'
 import { openWebSocket, type WebSocketConstructor } from './websocket.ts'
 
 export { PitayaError } from '../lib/errors.ts'
@@ -18,6 +18,8 @@ export interface ConnectOptions {
   timeoutMs?: number
   /** Milliseconds the handshake may take. Default 10,000. */
   connectMs?: number
+  /** Routes and pushes whose data are bytes (`raw` on the server): they come as Uint8Array, everything else is JSON. Default none. */
+  raw?: readonly string[]
   /** Inflates zlib data, for servers that compress. Default: none, and compressed data closes the connection. */
   inflate?: (data: Uint8Array) => Uint8Array
   /** WebSocket constructor where the runtime has none (Node before 22): that of the `ws` package. */
@@ -28,6 +30,7 @@ export interface ConnectOptions {
 export interface CloseInfo { code: number, reason: string }
 
 interface Pending {
+  route: string
   resolve (answer: unknown): void
   reject (error: Error): void
   timer: ReturnType<typeof setTimeout>
@@ -99,7 +102,7 @@ export class Client implements PacketSink {
         this.#pending.delete(id)
         reject(createError('PIT_ERR_CLIENT_TIMEOUT', [timeoutMs]))
       }, timeoutMs)
-      this.#pending.set(id, { resolve, reject, timer })
+      this.#pending.set(id, { route, resolve, reject, timer })
       this.#sendMessage(MessageType.request, id, route, body)
     })
   }
@@ -178,7 +181,7 @@ export class Client implements PacketSink {
     const route = routeCode === -1 ? decoder.decode(bytes.subarray(routeStart, routeEnd)) : this.#routes.get(routeCode)
     const listeners = route === undefined ? undefined : this.#listeners.get(route)
     if (listeners === undefined || listeners.size === 0) return
-    const message = decodeData(data)
+    const message = this.#decodeData(route as string, data)
     for (const listener of [...listeners]) listener(message)
   }
 
@@ -187,13 +190,22 @@ export class Client implements PacketSink {
     if (pending === undefined) return
     this.#pending.delete(id)
     clearTimeout(pending.timer)
-    if (!isError) { pending.resolve(decodeData(data)); return }
-    const { code = 'PIT-000', msg = '', metadata } = decodeJson(data) as { code?: string, msg?: string, metadata?: Record<string, string> }
-    pending.reject(new PitayaError(code, msg, metadata))
+    try {
+      if (!isError) { pending.resolve(this.#decodeData(pending.route, data)); return }
+      const { code = 'PIT-000', msg = '', metadata } = decodeJson(data) as { code?: string, msg?: string, metadata?: Record<string, string> }
+      pending.reject(new PitayaError(code, msg, metadata))
+    } catch (cause) {
+      pending.reject(createError('PIT_ERR_BODY', [`the answer of ${pending.route} is not JSON: a raw route is named in the option raw`], { cause }))
+    }
   }
 
   #onKick (body: Uint8Array): void {
     this.#kicked = body.length === 0 ? { code: 4504, reason: 'kicked' } : decodeJson(body) as CloseInfo
+  }
+
+  #decodeData (route: string, data: Uint8Array): unknown {
+    if (this.#options.raw?.includes(route) === true) return data.slice()
+    return data.length === 0 ? undefined : decodeJson(data)
   }
 
   #inflate (data: Uint8Array): Uint8Array {
@@ -236,4 +248,3 @@ const decoder = new TextDecoder()
 
 function encodeJson (value: unknown): Uint8Array { return encoder.encode(JSON.stringify(value)) }
 function decodeJson (data: Uint8Array): unknown { return JSON.parse(decoder.decode(data)) }
-function decodeData (data: Uint8Array): unknown { return data.length === 0 ? undefined : decodeJson(data) }

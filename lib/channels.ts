@@ -15,17 +15,19 @@ export interface Channel<T extends object> {
 }
 
 /** Why something that arrived or should have left was not handled. Bounded, so fit for a metric's label. */
-export type DropReason = 'rate' | 'busy' | 'closed' | 'unknown-route' | 'bad-body' | 'failed' | 'not-connected' | 'late'
+export type DropReason = 'rate' | 'busy' | 'closed' | 'unknown-route' | 'refused' | 'bad-body' | 'failed' | 'late'
 
 export const channels = {
   /** A connection was accepted. */
   open: named<{ transport: string, sessionId: number }>('connection:open'),
   /** A connection ended, for whatever reason, exactly once each. */
-  close: named<{ transport: string, sessionId: number, code: number, reason: string, ageMs: number, bytesIn: number, bytesOut: number }>('connection:close'),
-  /** A connection was refused before it became one. */
-  refuse: named<{ transport: string, reason: 'full' | 'rate' | 'draining' | 'address' }>('connection:refuse'),
-  /** Bytes that could not be read. */
-  decodeError: named<{ layer: 'packet' | 'message' | 'handshake' | 'body', code: string }>('decode:error'),
+  close: named<{
+    transport: string, sessionId: number, code: number, reason: string, ageMs: number, bytesIn: number, bytesOut: number
+  }>('connection:close'),
+  /** A client was turned away: before it was one, or in its handshake (`full`, `handshake`). */
+  refuse: named<{ reason: 'full' | 'rate' | 'draining' | 'handshake' }>('connection:refuse'),
+  /** Bytes that could not be read, which closed the connection: a code of the error table, or of `ws` (`WS_ERR_...`). */
+  decodeError: named<{ code: string }>('decode:error'),
   /** A message was not handled, or a push not sent. */
   drop: named<{ what: 'request' | 'notify' | 'push' | 'result', why: DropReason, route: string }>('message:drop'),
   /** A handler ended: `code` is empty on success. */

@@ -14,7 +14,6 @@ const table = {
   PIT_ERR_HANDLER: { status: 500, text: 'fastify-pitaya: handler %s: %s' },
   PIT_ERR_DUPLICATE_PUSH: { status: 500, text: 'fastify-pitaya: push "%s" is declared with two different schemas' },
   PIT_ERR_DUPLICATE_SERIALIZER: { status: 500, text: 'fastify-pitaya: serializer "%s" is given twice' },
-  PIT_ERR_DUPLICATE_VALIDATOR: { status: 500, text: 'fastify-pitaya: handshake validator "%s" is given twice' },
   PIT_ERR_DICTIONARY: { status: 500, text: 'fastify-pitaya: dictionary: %s' },
   PIT_ERR_SCHEMA: { status: 500, text: 'fastify-pitaya: %s: %s' },
 
@@ -66,7 +65,6 @@ const table = {
   PIT_ERR_UID: { status: 400, text: 'illegal uid' },
   PIT_ERR_BOUND: { status: 409, text: 'session is already bound to an uid' },
   PIT_ERR_UID_TAKEN: { status: 409, text: 'uid is bound to another session' },
-  PIT_ERR_UNBOUND: { status: 401, text: 'you have to bind an UID to the session to do that' },
   PIT_ERR_BIND_TIMEOUT: { status: 504, text: 'a bind hook did not finish in time' },
   PIT_ERR_DATA_SIZE: { status: 413, text: 'session data is larger than %s bytes' },
   PIT_ERR_DATA: { status: 400, text: 'session data: %s' },

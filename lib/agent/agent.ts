@@ -2,13 +2,13 @@ import { channels } from '../channels.ts'
 import { closes, createError, isPitayaError, toWireError, type CloseReason, type PitayaError } from '../errors.ts'
 import { decodeMessage, MessageType, responseHeadSize, writeResponseHead } from '../protocol/message.ts'
 import { HEADER_BYTES, MAX_BODY_BYTES, PacketDecoder, PacketType, writePacketHeader, type PacketSink } from '../protocol/packet.ts'
-import { type Entity, type Session, type SharedPush } from '../session/session.ts'
-import { type TimerEntry } from '../timer-wheel.ts'
-import { type CloseLog } from './close-log.ts'
+import type { Entity, Session, SharedPush } from '../session/session.ts'
+import type { TimerEntry } from '../timer-wheel.ts'
+import type { CloseLog } from './close-log.ts'
 import { deflateIfSmaller } from './compression.ts'
-import { type Connection, type ConnectionHandler } from './connection.ts'
+import type { Connection, ConnectionHandler } from './connection.ts'
 import { Deadline } from '../deadline.ts'
-import { type AgentHost, type Greeting } from './host.ts'
+import type { AgentHost, Greeting } from './host.ts'
 import { Outbox } from './outbox.ts'
 import { PacketRate } from './rate.ts'
 import { Action, State, transitions } from './states.ts'
@@ -78,8 +78,13 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
 
   onDrain (): void { this.#outbox.drained() }
 
-  onClose (): void {
-    if (this.#state !== State.closed) this.#end('peer')
+  onClose (error?: Error & { code?: unknown }): void {
+    if (this.#state !== State.closed) {
+      // Frames that `ws` could not read: it has closed the connection itself.
+      const isBadFrame = typeof error?.code === 'string' && error.code.startsWith('WS_ERR_')
+      if (isBadFrame) this.#publishDecodeError(error.code as string)
+      this.#end(isBadFrame ? 'badPacket' : 'peer')
+    }
     this.#host.wheel.cancel(this)
     this.#host.onGone(this)
   }
@@ -243,7 +248,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
       error = createError('PIT_ERR_INTERNAL')
     }
     const refusal = error as PitayaError
-    if (channels.decodeError.hasSubscribers) channels.decodeError.publish({ serverId, layer: 'handshake', code: refusal.code })
+    if (channels.refuse.hasSubscribers) channels.refuse.publish({ serverId, reason: code === 503 ? 'full' : 'handshake' })
     this.#writeHandshake(this.#host.answers.refuse(code, this.#host.defaultSerializer, toWireError(refusal), extra))
     this.#closeWith(code === 503 ? 'overload' : 'handshakeRejected')
   }
@@ -273,14 +278,17 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
 
   #fail (error: unknown): void {
     if (this.#state === State.closed) return
-    const { log, serverId } = this.#host
     const reason = isPitayaError(error) ? error.close : undefined
-    if (reason === undefined) log.error({ err: error, sessionId: this.session.id }, 'reading from a client failed')
-    else if (channels.decodeError.hasSubscribers) channels.decodeError.publish({ serverId, layer: 'packet', code: (error as PitayaError).code })
+    if (reason === undefined) this.#host.log.error({ err: error, sessionId: this.session.id }, 'reading from a client failed')
+    if (reason === 'badPacket') this.#publishDecodeError((error as PitayaError).code)
     this.close(reason ?? 'internal')
   }
 
   refuseBytes (error: unknown): void { this.#fail(error) }
+
+  #publishDecodeError (code: string): void {
+    if (channels.decodeError.hasSubscribers) channels.decodeError.publish({ serverId: this.#host.serverId, code })
+  }
 
   #closeWith (reason: CloseReason, text: string = closes[reason].text): void {
     if (this.#state === State.closed) return

@@ -1,14 +1,14 @@
 import { getHeapStatistics } from 'node:v8'
 import { channels } from '../channels.ts'
-import { type CloseReason } from '../errors.ts'
-import { type HandshakeAnswers } from '../protocol/handshake.ts'
+import type { CloseReason } from '../errors.ts'
+import type { HandshakeAnswers } from '../protocol/handshake.ts'
 import { TokenBucket } from '../token-bucket.ts'
 import { Agent } from './agent.ts'
 import { CloseLog } from './close-log.ts'
-import { type Acceptance, type Connection } from './connection.ts'
-import { type Greeter } from './greeter.ts'
-import { type AgentHost } from './host.ts'
-import { type TcpAcceptorInfo } from './tcp-listener.ts'
+import type { Acceptance, Connection } from './connection.ts'
+import type { Greeter } from './greeter.ts'
+import type { AgentHost } from './host.ts'
+import type { TcpAcceptorInfo } from './tcp-listener.ts'
 
 export interface AgentsLimits {
   readonly connections: number
@@ -65,7 +65,8 @@ export class Agents implements Acceptance {
 
   canAccept (): 'ok' | 'full' | 'rate' | 'draining' {
     const verdict = this.#verdict()
-    if (verdict !== 'ok' && channels.refuse.hasSubscribers) channels.refuse.publish({ serverId: this.#host.serverId, transport: '', reason: verdict })
+    const isRefused = verdict === 'rate' || verdict === 'draining'
+    if (isRefused && channels.refuse.hasSubscribers) channels.refuse.publish({ serverId: this.#host.serverId, reason: verdict })
     return verdict
   }
 

@@ -1,5 +1,5 @@
-import { type CloseReason } from '../errors.ts'
-import { type Logger } from '../handler/types.ts'
+import type { CloseReason } from '../errors.ts'
+import type { Logger } from '../handler/types.ts'
 
 const LINES_PER_SECOND = 100
 

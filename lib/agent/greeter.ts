@@ -1,12 +1,12 @@
-import { type TSchema } from '@sinclair/typebox'
+import type { TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import sjson from 'secure-json-parse'
 import { createError, isPitayaError } from '../errors.ts'
-import { type HandshakeSys, type Logger, type MaybePromise } from '../handler/types.ts'
+import type { HandshakeSys, Logger, MaybePromise } from '../handler/types.ts'
 import { normalizeHandshake } from '../protocol/handshake.ts'
-import { type Session } from '../session/session.ts'
+import type { Session } from '../session/session.ts'
 import { isThenable } from '../thenable.ts'
-import { type Greeting } from './host.ts'
+import type { Greeting } from './host.ts'
 
 /** What a handshake validator is given. */
 export interface HandshakeInput<U = unknown, R = unknown> {

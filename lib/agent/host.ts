@@ -1,10 +1,10 @@
-import { type HandshakeAnswers } from '../protocol/handshake.ts'
-import { type MessageView } from '../protocol/message.ts'
-import { type Session } from '../session/session.ts'
-import { type SessionPool } from '../session/pool.ts'
-import { type HandshakeSys, type Logger, type MaybePromise } from '../handler/types.ts'
-import { type TimerWheel } from '../timer-wheel.ts'
-import { type OutboxLimits, type OutboxPool } from './outbox.ts'
+import type { HandshakeAnswers } from '../protocol/handshake.ts'
+import type { MessageView } from '../protocol/message.ts'
+import type { Session } from '../session/session.ts'
+import type { SessionPool } from '../session/pool.ts'
+import type { HandshakeSys, Logger, MaybePromise } from '../handler/types.ts'
+import type { TimerWheel } from '../timer-wheel.ts'
+import type { OutboxLimits, OutboxPool } from './outbox.ts'
 
 export interface AgentLimits extends OutboxLimits {
   /** Bytes of one packet's body. */

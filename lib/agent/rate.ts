@@ -1,5 +1,5 @@
 import { TokenBucket } from '../token-bucket.ts'
-import { type AgentLimits } from './host.ts'
+import type { AgentLimits } from './host.ts'
 
 /** A client's allowance of packets, and for how long it has gone over it. */
 export class PacketRate {

@@ -1,4 +1,4 @@
-import { type Duplex } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { LINGER_MS, noHandler, type Connection, type ConnectionHandler } from './connection.ts'
 
 const OPEN = 0

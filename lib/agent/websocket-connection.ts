@@ -1,5 +1,5 @@
-import { type Duplex } from 'node:stream'
-import { type WebSocket } from 'ws'
+import type { Duplex } from 'node:stream'
+import type { WebSocket } from 'ws'
 import { LINGER_MS, noHandler, type Connection, type ConnectionHandler, type Framing } from './connection.ts'
 import { websocketFraming } from './websocket-framing.ts'
 

@@ -1,4 +1,4 @@
-import { type Framing } from './connection.ts'
+import type { Framing } from './connection.ts'
 
 const FIN_BINARY = 0x82
 const LENGTH_16 = 126

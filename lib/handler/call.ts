@@ -1,14 +1,14 @@
 import { channels, type DropReason } from '../channels.ts'
 import { createError, isPitayaError, toWireError, type PitayaError } from '../errors.ts'
-import { type Codec } from '../serializers/serializer.ts'
+import type { Codec } from '../serializers/serializer.ts'
 import { logFailure } from '../log-failure.ts'
-import { type Session } from '../session/session.ts'
+import type { Session } from '../session/session.ts'
 import { isThenable } from '../thenable.ts'
-import { type TimerEntry } from '../timer-wheel.ts'
-import { type HandlerService } from './service.ts'
-import { type CompiledHandler } from './registry.ts'
+import type { TimerEntry } from '../timer-wheel.ts'
+import type { HandlerService } from './service.ts'
+import type { CompiledHandler } from './registry.ts'
 import { SessionView } from './session-view.ts'
-import { type HandlerContext, type HandlerGroups, type HandlerSession, type Logger } from './types.ts'
+import type { HandlerContext, HandlerGroups, HandlerSession, Logger } from './types.ts'
 
 const EMPTY = new Uint8Array(0)
 
@@ -136,7 +136,14 @@ export class Call implements HandlerContext, TimerEntry {
   /** Answers without having run. */
   reject (error: PitayaError): void {
     this.state = CallState.done
+    if (this.isRequest) this.#service.dropped('request', dropReasons[error.code] ?? 'failed', this.route)
     this.#answerError(error)
+  }
+
+  /** The session closed before this could start. */
+  forget (): void {
+    this.state = CallState.done
+    this.#service.dropped(this.isRequest ? 'request' : 'notify', 'closed', this.route)
   }
 
   #inflated (bytes: Uint8Array): void {

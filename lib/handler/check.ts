@@ -1,5 +1,5 @@
 import { createError } from '../errors.ts'
-import { type HandlersDefinition, type MethodDefinition } from './types.ts'
+import type { HandlersDefinition, MethodDefinition } from './types.ts'
 
 // What defineHandlers refuses. The types refuse most of it too; this is for plain JavaScript and computed values.
 

@@ -1,5 +1,5 @@
-import { type Handlers, type Method, type Methods } from './define-types.ts'
-import { type Payload, type PushSchemas } from './types.ts'
+import type { Handlers, Method, Methods } from './define-types.ts'
+import type { Payload, PushSchemas } from './types.ts'
 
 /** Handler structures a client knows: `[typeof room, typeof match]`, or `[ReturnType<typeof room>]` for one made by a factory. */
 export type Structures = ReadonlyArray<Handlers<string, PushSchemas, Methods>>

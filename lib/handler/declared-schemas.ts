@@ -2,7 +2,7 @@ import { Type, type TObject, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { Value } from '@sinclair/typebox/value'
 import { createError } from '../errors.ts'
-import { type HandlersDefinition } from './types.ts'
+import type { HandlersDefinition } from './types.ts'
 
 /**
  * The one schema of session data or handshake user data: the option's, or what `definePitaya` declared.

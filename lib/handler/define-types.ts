@@ -1,7 +1,7 @@
-import { type Static, type TSchema } from '@sinclair/typebox'
-import {
-  type AfterHook, type BeforeHook, type HandlerContext, type HandlersDefinition, type MaybePromise, type MessageSchema,
-  type MethodDefinition, type Payload, type PushSchemas
+import type { Static, TSchema } from '@sinclair/typebox'
+import type {
+  AfterHook, BeforeHook, HandlerContext, HandlersDefinition, MaybePromise, MessageSchema,
+  MethodDefinition, Payload, PushSchemas
 } from './types.ts'
 
 /** No pushes declared: none can be sent. */

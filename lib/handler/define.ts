@@ -1,10 +1,10 @@
-import { type TSchema } from '@sinclair/typebox'
+import type { TSchema } from '@sinclair/typebox'
 import { checkHandlers, checkMethod, checkPitaya } from './check.ts'
-import {
-  type DefineHandlers, type InContext, type NoPushes, type NotifyHandler, type NotifyMethod, type NotifyOptions, type PitayaDefinition,
-  type RequestHandler, type RequestMethod, type RequestOptions, type SessionData, type UserData
+import type {
+  DefineHandlers, InContext, NoPushes, NotifyHandler, NotifyMethod, NotifyOptions, PitayaDefinition,
+  RequestHandler, RequestMethod, RequestOptions, SessionData, UserData
 } from './define-types.ts'
-import { type HandlerContext, type HandlersDefinition, type MessageSchema, type MethodDefinition, type Raw } from './types.ts'
+import type { HandlerContext, HandlersDefinition, MessageSchema, MethodDefinition, Raw } from './types.ts'
 
 // A user's declarations name every type of a result by this entry, so all of them leave here (else TS2742).
 export { PitayaError } from '../errors.ts'

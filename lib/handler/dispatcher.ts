@@ -1,7 +1,7 @@
 import { channels } from '../channels.ts'
 import { createError } from '../errors.ts'
-import { type Session } from '../session/session.ts'
-import { type TimerWheel } from '../timer-wheel.ts'
+import type { Session } from '../session/session.ts'
+import type { TimerWheel } from '../timer-wheel.ts'
 import { CallState, type Call } from './call.ts'
 import { Lane } from './lane.ts'
 
@@ -66,7 +66,10 @@ export class Dispatcher {
   drop (session: Session): void {
     const lane = session.lane as Lane | null
     if (lane === null) return
-    this.waiting -= lane.clear()
+    for (const call of lane.clear()) {
+      this.waiting--
+      call.forget()
+    }
     this.#options.wheel.cancel(lane)
     for (const call of lane.running) call.abort()
   }

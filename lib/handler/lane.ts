@@ -1,6 +1,6 @@
-import { type TimerEntry } from '../timer-wheel.ts'
-import { type Call } from './call.ts'
-import { type Dispatcher } from './dispatcher.ts'
+import type { TimerEntry } from '../timer-wheel.ts'
+import type { Call } from './call.ts'
+import type { Dispatcher } from './dispatcher.ts'
 
 /** One session's calls: those that run and those that wait, in order of arrival. Made when a session first needs it. */
 export class Lane implements TimerEntry {
@@ -54,14 +54,11 @@ export class Lane implements TimerEntry {
     this.waitingBytes -= call.end - call.start
   }
 
-  /** Takes all waiting calls out; returns how many. */
-  clear (): number {
-    const { waiting } = this
-    this.#ordered.clear()
-    this.#concurrent.clear()
+  /** Takes all waiting calls out. */
+  clear (): Call[] {
     this.waiting = 0
     this.waitingBytes = 0
-    return waiting
+    return [...this.#ordered.clear(), ...this.#concurrent.clear()]
   }
 
   started (call: Call): void {
@@ -102,7 +99,10 @@ class Queue {
     call.next = null
   }
 
-  clear (): void {
+  clear (): Call[] {
+    const calls: Call[] = []
+    for (let call = this.head; call !== null; call = call.next) calls.push(call)
     this.head = this.#tail = null
+    return calls
   }
 }

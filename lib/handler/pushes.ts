@@ -1,12 +1,12 @@
 import { createError } from '../errors.ts'
-import { type Framing } from '../agent/connection.ts'
+import type { Framing } from '../agent/connection.ts'
 import { encodeMessage, MessageType } from '../protocol/message.ts'
 import { HEADER_BYTES, MAX_BODY_BYTES, PacketType, writePacketHeader } from '../protocol/packet.ts'
-import { type RouteDictionary } from '../protocol/route.ts'
-import { type Codec, type Serializer } from '../serializers/serializer.ts'
-import { type Session, type SharedPush } from '../session/session.ts'
+import type { RouteDictionary } from '../protocol/route.ts'
+import type { Codec, Serializer } from '../serializers/serializer.ts'
+import type { Session, SharedPush } from '../session/session.ts'
 import { isRaw } from './raw.ts'
-import { type MessageSchema, type PushSchemas } from './types.ts'
+import type { MessageSchema, PushSchemas } from './types.ts'
 
 const EMPTY = new Uint8Array(0)
 

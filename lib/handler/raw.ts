@@ -1,4 +1,4 @@
-import { type MessageSchema, type Raw } from './types.ts'
+import type { MessageSchema, Raw } from './types.ts'
 
 /** True for `raw` (of this or of another copy of the package). */
 export function isRaw (schema: MessageSchema): schema is Raw {

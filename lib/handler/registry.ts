@@ -1,10 +1,10 @@
-import { type TSchema } from '@sinclair/typebox'
+import type { TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { createError, PitayaError } from '../errors.ts'
-import { type Codec, type Serializer } from '../serializers/serializer.ts'
+import type { Codec, Serializer } from '../serializers/serializer.ts'
 import { isRaw } from './raw.ts'
 import { composeSteps, type Step } from './step.ts'
-import { type HandlersDefinition, type MessageSchema, type MethodDefinition, type PipelineSteps } from './types.ts'
+import type { HandlersDefinition, MessageSchema, MethodDefinition, PipelineSteps } from './types.ts'
 
 /** Codecs by serializer; `raw`: bytes as they are; undefined: no such part. */
 export type CompiledPart = readonly Codec[] | 'raw' | undefined

@@ -1,18 +1,18 @@
-import { type Inflater } from '../agent/compression.ts'
+import type { Inflater } from '../agent/compression.ts'
 import { channels, type DropReason } from '../channels.ts'
 import { createError, toWireError, type PitayaError, type WireError } from '../errors.ts'
 import { MessageType, type MessageView } from '../protocol/message.ts'
 import { parseRoute, RouteDictionary, RouteIndex } from '../protocol/route.ts'
-import { type Serializer } from '../serializers/serializer.ts'
-import { type Session } from '../session/session.ts'
-import { type SessionPool } from '../session/pool.ts'
-import { type TimerWheel } from '../timer-wheel.ts'
+import type { Serializer } from '../serializers/serializer.ts'
+import type { Session } from '../session/session.ts'
+import type { SessionPool } from '../session/pool.ts'
+import type { TimerWheel } from '../timer-wheel.ts'
 import { TokenBucket } from '../token-bucket.ts'
 import { Call } from './call.ts'
 import { Dispatcher } from './dispatcher.ts'
-import { type PushRegistry } from './pushes.ts'
+import type { PushRegistry } from './pushes.ts'
 import { HandlerRegistry, type CompiledHandler } from './registry.ts'
-import { type HandlerGroups, type HandlersDefinition, type Logger, type PipelineSteps } from './types.ts'
+import type { HandlerGroups, HandlersDefinition, Logger, PipelineSteps } from './types.ts'
 
 export interface HandlerServiceOptions {
   readonly serverId: string
@@ -156,8 +156,7 @@ export class HandlerService {
 
   #reject (session: Session, id: number, error: PitayaError, route: string): void {
     if (id >= 0) session.entity.respond(id, this.encodeError(session, toWireError(error)), true)
-    const why = error.statusCode === 429 ? 'rate' : 'unknown-route'
-    this.dropped(id >= 0 ? 'request' : 'notify', why, route)
+    this.dropped(id >= 0 ? 'request' : 'notify', refusals[error.code] ?? 'unknown-route', route)
   }
 
   #lagged (lagMs: number): void {
@@ -183,3 +182,6 @@ export class HandlerService {
     this.dictionary.add(Object.fromEntries(sorted.map((name, index) => [name, index + 1])))
   }
 }
+
+/** What is told of a message refused without a look at its handler; else no handler has its route. */
+const refusals: Readonly<Record<string, DropReason>> = { PIT_ERR_RATE: 'rate', PIT_ERR_REQUEST_ID: 'refused', PIT_ERR_NOTIFY_ROUTE: 'refused' }

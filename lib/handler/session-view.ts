@@ -1,6 +1,6 @@
 import { createError } from '../errors.ts'
 import { CallState, type Call } from './call.ts'
-import { type HandlerSession, type HandshakeSys } from './types.ts'
+import type { HandlerSession, HandshakeSys } from './types.ts'
 
 /** The session as one call sees it: after the call's deadline it can be read, but no longer written to. */
 export class SessionView implements HandlerSession {

@@ -1,6 +1,6 @@
 import { isThenable } from '../thenable.ts'
-import { type Call } from './call.ts'
-import { type AfterHook, type BeforeHook, type Outcome, type PipelineSteps, type RawHook } from './types.ts'
+import type { Call } from './call.ts'
+import type { AfterHook, BeforeHook, Outcome, PipelineSteps, RawHook } from './types.ts'
 
 /**
  * One step of a handler's way: `run` returns a value or a promise of one, `accept` takes the value. Steps are composed when the app

@@ -25,6 +25,8 @@ export default [
     files: ['**/*.ts'],
     rules: {
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+      // `import { type X }` alone would stay behind as an import for its side effects.
+      '@typescript-eslint/no-import-type-side-effects': 'error',
       // A constant set and the union of its values share a name; tsc reports real redeclarations.
       '@typescript-eslint/no-redeclare': 'off'
     }

@@ -3,7 +3,7 @@
  * `npm start -- --help` lists the environment variables. It listens on 127.0.0.1 unless HOST says otherwise.
  */
 import { randomBytes } from 'node:crypto'
-import { type AddressInfo } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import Fastify, { LogController } from 'fastify'
 import { room } from './handlers/room.ts'
 import { describeEnvironment, readEnvironment } from './lib/environment.ts'

@@ -5,7 +5,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import fp from 'fastify-plugin'
-import { type FastifyPluginAsync } from 'fastify'
+import type { FastifyPluginAsync } from 'fastify'
 import { StreamConnection } from 'fastify-pitaya'
 
 const unixSocket: FastifyPluginAsync<{ path: string }> = async (fastify, { path }) => {

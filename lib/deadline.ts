@@ -1,4 +1,4 @@
-import { type TimerEntry, type TimerWheel } from './timer-wheel.ts'
+import type { TimerEntry, TimerWheel } from './timer-wheel.ts'
 
 /** One deadline with a callback, for what is rare enough to afford one. */
 export class Deadline implements TimerEntry {

@@ -1,12 +1,12 @@
-import { type Agents } from './agent/agents.ts'
-import { type Connection } from './agent/connection.ts'
+import type { Agents } from './agent/agents.ts'
+import type { Connection } from './agent/connection.ts'
 import { createConnectionPair, type ClientEnd } from './agent/memory-connection.ts'
-import { type TcpAcceptorInfo } from './agent/tcp-listener.ts'
+import type { TcpAcceptorInfo } from './agent/tcp-listener.ts'
 import { createError } from './errors.ts'
-import { type HandlerService } from './handler/service.ts'
-import { type AfterHook, type BeforeHook, type HandlerGroups, type HandlersDefinition, type PipelineSteps, type RawHook } from './handler/types.ts'
-import { type SessionPool } from './session/pool.ts'
-import { type Session } from './session/session.ts'
+import type { HandlerService } from './handler/service.ts'
+import type { AfterHook, BeforeHook, HandlerGroups, HandlersDefinition, PipelineSteps, RawHook } from './handler/types.ts'
+import type { SessionPool } from './session/pool.ts'
+import type { Session } from './session/session.ts'
 
 /** What the facade of one scope shares with those of all other scopes of its server. */
 export interface FacadeParts {
@@ -73,7 +73,7 @@ export class Pitaya {
   before (hook: BeforeHook): this
   before (hook: RawHook, options: { raw: true }): this
   before (hook: BeforeHook | RawHook, options?: { raw?: boolean }): this {
-    this.#requireStarting('before')
+    this.#requireHook('before', hook)
     if (options?.raw === true) this.#own.rawBefore.push(hook as RawHook)
     else this.#own.before.push(hook as BeforeHook)
     return this
@@ -83,7 +83,7 @@ export class Pitaya {
   after (hook: AfterHook): this
   after (hook: RawHook, options: { raw: true }): this
   after (hook: AfterHook | RawHook, options?: { raw?: boolean }): this {
-    this.#requireStarting('after')
+    this.#requireHook('after', hook)
     if (options?.raw === true) this.#own.rawAfter.push(hook as RawHook)
     else this.#own.after.push(hook as AfterHook)
     return this
@@ -157,6 +157,11 @@ export class Pitaya {
       else notConnected.push(uid)
     }
     return { delivered, notConnected }
+  }
+
+  #requireHook (name: string, hook: unknown): void {
+    this.#requireStarting(name)
+    if (typeof hook !== 'function') throw createError('PIT_ERR_HANDLER', [`app.pitaya.${name}()`, 'takes a function'])
   }
 
   #requireStarting (name: string): void {

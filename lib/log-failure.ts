@@ -1,4 +1,4 @@
-import { type Logger } from './handler/types.ts'
+import type { Logger } from './handler/types.ts'
 
 /** Logs what application code threw. That may be hostile to those who look at it: a getter that throws, a proxy. Never throws. */
 export function logFailure (log: Logger, thrown: unknown, text: string, fields: Record<string, unknown> = {}): void {

@@ -1,6 +1,6 @@
-import { type Logger } from './handler/types.ts'
-import { type ResolvedOptions } from './options.ts'
-import { type Serializer } from './serializers/serializer.ts'
+import type { Logger } from './handler/types.ts'
+import type { ResolvedOptions } from './options.ts'
+import type { Serializer } from './serializers/serializer.ts'
 import { TimerWheel } from './timer-wheel.ts'
 
 /** What the parts of one server share. Made once per registration of the plugin, so two servers in one process share nothing. */

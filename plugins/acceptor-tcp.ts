@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
-import { type FastifyPluginAsync } from 'fastify'
-import { type Acceptance } from '../lib/agent/connection.ts'
+import type { FastifyPluginAsync } from 'fastify'
+import type { Acceptance } from '../lib/agent/connection.ts'
 import { TcpListener, type TcpListenerOptions } from '../lib/agent/tcp-listener.ts'
 
 export type TcpAcceptorOptions = TcpListenerOptions

@@ -1,14 +1,14 @@
 import { EventEmitter } from 'node:events'
-import { type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
-import { type Duplex } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import fp from 'fastify-plugin'
 import websocket, { type WebsocketPluginOptions } from '@fastify/websocket'
-import {
-  type FastifyInstance, type FastifyPluginAsync, type FastifyRequest, type FastifySchema,
-  type onResponseHookHandler, type preValidationHookHandler, type RouteHandlerMethod
+import type {
+  FastifyInstance, FastifyPluginAsync, FastifyRequest, FastifySchema,
+  onResponseHookHandler, preValidationHookHandler, RouteHandlerMethod
 } from 'fastify'
-import { type WebSocket } from 'ws'
+import type { WebSocket } from 'ws'
 import { plainAddress, type Acceptance } from '../lib/agent/connection.ts'
 import { createWebSocketConnection, isOurs } from '../lib/agent/websocket-connection.ts'
 import { isOriginAllowed } from '../lib/agent/origin.ts'

@@ -1,4 +1,4 @@
-import { type FastifyPluginAsync } from 'fastify'
+import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { Agents } from '../lib/agent/agents.ts'
 import { Greeter } from '../lib/agent/greeter.ts'
@@ -6,7 +6,7 @@ import { OutboxPool } from '../lib/agent/outbox.ts'
 import { createDataCheck, findSchema } from '../lib/handler/declared-schemas.ts'
 import { HandshakeAnswers } from '../lib/protocol/handshake.ts'
 import { createMessageView } from '../lib/protocol/message.ts'
-import { type Runtime } from '../lib/runtime.ts'
+import type { Runtime } from '../lib/runtime.ts'
 
 declare module 'fastify' { interface FastifyInstance { pitayaAgents: Agents } }
 

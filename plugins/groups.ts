@@ -1,7 +1,7 @@
-import { type FastifyPluginAsync } from 'fastify'
+import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { MemoryGroups } from '../lib/groups/memory.ts'
-import { type Runtime } from '../lib/runtime.ts'
+import type { Runtime } from '../lib/runtime.ts'
 
 declare module 'fastify' { interface FastifyInstance { pitayaGroups: MemoryGroups } }
 

@@ -1,9 +1,9 @@
-import { type FastifyPluginAsync } from 'fastify'
+import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { deflateIfSmaller, Inflater } from '../lib/agent/compression.ts'
 import { PushRegistry } from '../lib/handler/pushes.ts'
 import { HandlerService } from '../lib/handler/service.ts'
-import { type Runtime } from '../lib/runtime.ts'
+import type { Runtime } from '../lib/runtime.ts'
 
 declare module 'fastify' { interface FastifyInstance { pitayaHandlers: HandlerService } }
 

@@ -1,9 +1,9 @@
-import {
-  type FastifyInstance, type FastifyPluginAsync, type FastifyRequest,
-  type onRequestAsyncHookHandler, type onRequestHookHandler, type RouteHandlerMethod
+import type {
+  FastifyInstance, FastifyPluginAsync, FastifyRequest,
+  onRequestAsyncHookHandler, onRequestHookHandler, RouteHandlerMethod
 } from 'fastify'
 import fp from 'fastify-plugin'
-import { type TlsOptions } from 'node:tls'
+import type { TlsOptions } from 'node:tls'
 import { inflateSync } from 'node:zlib'
 import { connectOver, type Connected, type ConnectOptions, type Structures } from '../client/client.ts'
 import { overMemory } from '../client/memory.ts'

@@ -1,6 +1,6 @@
-import { type FastifyPluginAsync } from 'fastify'
+import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { type Runtime } from '../lib/runtime.ts'
+import type { Runtime } from '../lib/runtime.ts'
 import { SessionPool } from '../lib/session/pool.ts'
 
 declare module 'fastify' { interface FastifyInstance { pitayaSessions: SessionPool } }

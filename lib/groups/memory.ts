@@ -1,10 +1,10 @@
 import { Deadline } from '../deadline.ts'
 import { createError } from '../errors.ts'
-import { type HandlerGroups } from '../handler/types.ts'
-import { type PushRegistry } from '../handler/pushes.ts'
-import { type SessionPool } from '../session/pool.ts'
+import type { HandlerGroups } from '../handler/types.ts'
+import type { PushRegistry } from '../handler/pushes.ts'
+import type { SessionPool } from '../session/pool.ts'
 import { assertUid, isName } from '../session/uid.ts'
-import { type TimerWheel } from '../timer-wheel.ts'
+import type { TimerWheel } from '../timer-wheel.ts'
 
 interface Group {
   readonly members: Set<string>

@@ -1,6 +1,6 @@
 import avro, { type Type } from 'avsc'
-import { type AvroSchema } from './avro-schema.ts'
-import { type ReadTap, type WriteTap } from './avro-tap.ts'
+import type { AvroSchema } from './avro-schema.ts'
+import type { ReadTap, WriteTap } from './avro-tap.ts'
 import { refusal } from './schema.ts'
 
 /** What of avsc's types is used and not in its declarations. */

@@ -1,5 +1,5 @@
 import { Kind, Type, type TSchema } from '@sinclair/typebox'
-import { type TypeCheck } from '@sinclair/typebox/compiler'
+import type { TypeCheck } from '@sinclair/typebox/compiler'
 import { createError, type PitayaError } from '../errors.ts'
 import { compileAvro, type SafeType } from './avro-safe.ts'
 import { deriveAvro } from './avro-schema.ts'
@@ -7,7 +7,7 @@ import { ReadTap, WriteTap } from './avro-tap.ts'
 import { compileCheck, misfit, violation } from './check.ts'
 import { compileDeclared, type Visit } from './declared.ts'
 import { ANY_KEY, containsSchema, reduceSchema, type ReducedSchema } from './schema.ts'
-import { type Codec, type Serializer, type WireError } from './serializer.ts'
+import type { Codec, Serializer, WireError } from './serializer.ts'
 import { toWellFormed } from './text.ts'
 
 const ErrorSchema = Type.Object({ code: Type.String(), msg: Type.String(), metadata: Type.Record(Type.String(), Type.String()) })

@@ -1,5 +1,5 @@
 import { createError } from '../errors.ts'
-import { type Serializer } from './serializer.ts'
+import type { Serializer } from './serializer.ts'
 
 const members = {
   json: async () => (await import('./json.ts')).createJsonSerializer(),

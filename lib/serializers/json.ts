@@ -1,5 +1,5 @@
 import { Kind, Type, type TSchema } from '@sinclair/typebox'
-import { type TypeCheck } from '@sinclair/typebox/compiler'
+import type { TypeCheck } from '@sinclair/typebox/compiler'
 import secureJson from 'secure-json-parse'
 import { createError, type PitayaError } from '../errors.ts'
 import { compileCheck, misfit, violation } from './check.ts'
@@ -7,7 +7,7 @@ import { compileDeclared, type Visit } from './declared.ts'
 import { compileStringify } from './json-stringify.ts'
 import { Output } from './output.ts'
 import { containsSchema, reduceSchema, refusal, type ReducedSchema } from './schema.ts'
-import { type Codec, type Serializer, type WireError } from './serializer.ts'
+import type { Codec, Serializer, WireError } from './serializer.ts'
 import { hasLoneEscape, readUtf8, toWellFormed } from './text.ts'
 
 /**

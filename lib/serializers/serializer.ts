@@ -1,5 +1,5 @@
-import { type TSchema } from '@sinclair/typebox'
-import { type WireError } from '../errors.ts'
+import type { TSchema } from '@sinclair/typebox'
+import type { WireError } from '../errors.ts'
 
 export type { WireError } from '../errors.ts'
 

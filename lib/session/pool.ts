@@ -1,6 +1,6 @@
 import { createError } from '../errors.ts'
 import { channels } from '../channels.ts'
-import { type HandlerSession, type Logger } from '../handler/types.ts'
+import type { HandlerSession, Logger } from '../handler/types.ts'
 import { logFailure } from '../log-failure.ts'
 import { isThenable } from '../thenable.ts'
 import { BindState, Session, type Entity } from './session.ts'

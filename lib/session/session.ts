@@ -1,7 +1,7 @@
 import { createError, type CloseReason } from '../errors.ts'
-import { type HandlerSession, type HandshakeSys } from '../handler/types.ts'
-import { type TokenBucket } from '../token-bucket.ts'
-import { type SessionPool } from './pool.ts'
+import type { HandlerSession, HandshakeSys } from '../handler/types.ts'
+import type { TokenBucket } from '../token-bucket.ts'
+import type { SessionPool } from './pool.ts'
 
 /**
  * What a session talks to: the agent of a client of this server (or later a client of another). Handlers do not know which.

@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { type onRequestHookHandler } from 'fastify'
+import type { onRequestHookHandler } from 'fastify'
 import { createError } from '../../lib/errors.ts'
 
 const WINDOW_MS = 60_000

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http'
-import { type FastifyReply, type FastifyRequest } from 'fastify'
-import { type ErrorCode } from '../../lib/errors.ts'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { ErrorCode } from '../../lib/errors.ts'
 
 /** Faults of a program elsewhere; here those of the request. */
 const STATUSES: Partial<Record<ErrorCode, number>> = { PIT_ERR_PUSH_UNKNOWN: 404, PIT_ERR_PUSH_BODY: 400 }

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { type FastifyPluginAsync, type FastifyReply, type RouteHandlerMethod } from 'fastify'
+import type { FastifyPluginAsync, FastifyReply, RouteHandlerMethod } from 'fastify'
 
 const HEADERS = {
   'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { browserOptions, startBrowser } from '../helpers/browser.ts'
 import { Child, startServer } from '../helpers/child.ts'
 

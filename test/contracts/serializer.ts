@@ -1,7 +1,7 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { isPitayaError, type PitayaError } from '../../lib/errors.ts'
-import { type Codec, type Serializer, type WireError } from '../../lib/serializers/serializer.ts'
+import type { Codec, Serializer, WireError } from '../../lib/serializers/serializer.ts'
 import { Random } from '../helpers/fuzz.ts'
 
 export interface SerializerContract {

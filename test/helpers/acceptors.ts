@@ -3,10 +3,10 @@ import { EventEmitter, once } from 'node:events'
 import { connect as netConnect, type NetConnectOpts, type Socket } from 'node:net'
 import { connect as tlsConnect } from 'node:tls'
 import fp from 'fastify-plugin'
-import { type FastifyInstance, type FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { WebSocket, type ClientOptions } from 'ws'
-import { type Acceptance, type Connection, type ConnectionHandler } from '../../lib/agent/connection.ts'
-import { type ClientEnd } from '../../lib/agent/memory-connection.ts'
+import type { Acceptance, Connection, ConnectionHandler } from '../../lib/agent/connection.ts'
+import type { ClientEnd } from '../../lib/agent/memory-connection.ts'
 
 const DEADLINE_MS = 8000
 

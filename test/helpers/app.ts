@@ -1,8 +1,8 @@
 /** What tests of the whole server share: an app per test, and a client that speaks the wire by hand. */
 import { EventEmitter, once } from 'node:events'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
-import { type ClientEnd } from '../../lib/agent/memory-connection.ts'
-import { type HandlersDefinition } from '../../lib/handler/types.ts'
+import type { ClientEnd } from '../../lib/agent/memory-connection.ts'
+import type { HandlersDefinition } from '../../lib/handler/types.ts'
 import { createMessageView, decodeMessage, encodeMessage, MessageType } from '../../lib/protocol/message.ts'
 import { encodePacket, PacketDecoder, PacketType } from '../../lib/protocol/packet.ts'
 import pitaya, { type PitayaOptions } from '../../plugins/pitaya.ts'

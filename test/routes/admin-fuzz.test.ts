@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type InjectOptions } from 'fastify'
+import type { InjectOptions } from 'fastify'
 import { Type } from '@sinclair/typebox'
 import { defineHandlers, request } from '../../lib/handler/define.ts'
 import { build, workingClient } from '../helpers/app.ts'

@@ -1,9 +1,9 @@
 // Compiled, never run: what a client derived from handler structures accepts, and what it refuses.
 import { Type } from '@sinclair/typebox'
 import { defineHandlers, notify, raw, request, type ClashingPushes, type ClientOf } from '../../lib/handler/define.ts'
-import { type Equal } from './check.ts'
-import { type withDb } from './define.ts'
-import { type room } from './room.ts'
+import type { Equal } from './check.ts'
+import type { withDb } from './define.ts'
+import type { room } from './room.ts'
 
 const is = <A, B>(...same: Equal<A, B> extends true ? [] : ['types differ']) => same
 

@@ -4,8 +4,8 @@ import {
   definePitaya, defineHandlers, notify, raw, request,
   type HandlerContext, type Handlers, type HandlersDefinition, type NotifyMethod, type Outcome, type RequestMethod
 } from '../../lib/handler/define.ts'
-import { type Equal, type Expect } from './check.ts'
-import { type room } from './room.ts'
+import type { Equal, Expect } from './check.ts'
+import type { room } from './room.ts'
 
 const Message = Type.Object({ name: Type.String(), content: Type.String() })
 interface Chat { name: string, content: string }

@@ -3,6 +3,7 @@ import { Writable } from 'node:stream'
 import { deflateSync } from 'node:zlib'
 import { Type } from '@sinclair/typebox'
 import { channels } from '../../lib/channels.ts'
+import type { MemoryGroups } from '../../lib/groups/memory.ts'
 import { encodeMessage, MessageType, type MessageFields } from '../../lib/protocol/message.ts'
 import { encodePacket, PacketType } from '../../lib/protocol/packet.ts'
 import { defineHandlers, notify, PitayaError, raw, request } from '../../lib/handler/define.ts'
@@ -162,7 +163,7 @@ t.test(`the whole server under ${PACKETS} hostile packets of ${CONNECTIONS} conn
   const { app } = served
   const idle = { connections: 0, sessions: 0, running: 0, waiting: 0, abandoned: 0 }
   await eventually(() => JSON.stringify(app.pitaya.stats) === JSON.stringify(idle), `nothing is left: ${JSON.stringify(app.pitaya.stats)}`)
-  t.strictSame([app.pitaya.sessions.size, app.pitaya.sessions.boundUids, app.pitayaGroups.size], [0, 0, 0])
+  t.strictSame([app.pitaya.sessions.size, app.pitaya.sessions.boundUids, app.getDecorator<MemoryGroups>('pitayaGroups').size], [0, 0, 0])
   t.strictSame(errors, [], 'nothing went wrong inside')
   t.strictSame([...codes].filter((code) => !code.startsWith('PIT_ERR_')), [])
   t.notOk(served.closed.some(({ reason }) => reason === 'internal'))

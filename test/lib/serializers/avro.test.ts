@@ -1,7 +1,7 @@
 import { Type, type TSchema } from '@sinclair/typebox'
 import t from 'tap'
 import { createAvroSerializer } from '../../../lib/serializers/avro.ts'
-import { type Codec } from '../../../lib/serializers/serializer.ts'
+import type { Codec } from '../../../lib/serializers/serializer.ts'
 
 const avro = createAvroSerializer()
 const codecOf = (schema: TSchema): Codec => avro.compile(schema, 'test')

@@ -5,7 +5,7 @@ import { compileCheck, violation } from '../../../lib/serializers/check.ts'
 import { compileDeclared } from '../../../lib/serializers/declared.ts'
 import { resolveSerializers, serializerNames, type SerializerName } from '../../../lib/serializers/index.ts'
 import { reduceSchema } from '../../../lib/serializers/schema.ts'
-import { type Serializer } from '../../../lib/serializers/serializer.ts'
+import type { Serializer } from '../../../lib/serializers/serializer.ts'
 import { hasLoneEscape } from '../../../lib/serializers/text.ts'
 import { serializerContract, type SerializerContract } from '../../contracts/serializer.ts'
 

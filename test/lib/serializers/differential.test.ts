@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { createAvroSerializer } from '../../../lib/serializers/avro.ts'
 import { createJsonSerializer } from '../../../lib/serializers/json.ts'
-import { type Serializer } from '../../../lib/serializers/serializer.ts'
+import type { Serializer } from '../../../lib/serializers/serializer.ts'
 import { checkProperty, propertyRuns } from '../../helpers/fuzz.ts'
 
 /** A schema with its values. */

@@ -1,5 +1,5 @@
-import { type Serializer } from '../../../lib/serializers/serializer.ts'
-import { type FuzzOptions } from '../../helpers/fuzz.ts'
+import type { Serializer } from '../../../lib/serializers/serializer.ts'
+import type { FuzzOptions } from '../../helpers/fuzz.ts'
 import { rows } from '../../contracts/serializer.ts'
 
 /** The first byte says which schema of the contract reads the rest. What it takes, it must write again, and read the same. */

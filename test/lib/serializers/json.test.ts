@@ -1,7 +1,7 @@
 import { FormatRegistry, Type, type TSchema } from '@sinclair/typebox'
 import t from 'tap'
 import { createJsonSerializer } from '../../../lib/serializers/json.ts'
-import { type Codec } from '../../../lib/serializers/serializer.ts'
+import type { Codec } from '../../../lib/serializers/serializer.ts'
 import { readVectors, toHex } from '../../helpers/vectors.ts'
 
 const json = createJsonSerializer()

@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { Type } from '@sinclair/typebox'
 import { defineHandlers, notify, PitayaError, request } from '../../../lib/handler/define.ts'
 import { Call } from '../../../lib/handler/call.ts'
+import type { MemoryGroups } from '../../../lib/groups/memory.ts'
 import type { BindPolicy } from '../../../lib/session/pool.ts'
 import { Session } from '../../../lib/session/session.ts'
 import { build, eventually, rawClient, type RawClient } from '../../helpers/app.ts'
@@ -109,7 +110,7 @@ for (const policy of ['kick-old', 'refuse-new', 'allow'] satisfies BindPolicy[])
       t.ok(await app.pitaya.groups.count(`g${i}`).catch(() => 0) === 0)
       await app.pitaya.groups.delete(`g${i}`).catch(errors)
     }
-    t.equal(app.pitayaGroups.size, 0)
+    t.equal(app.getDecorator<MemoryGroups>('pitayaGroups').size, 0)
     const inMemory = () => queryObjects(Session, { format: 'count' }) + queryObjects(Call, { format: 'count' })
     await eventually(() => inMemory() === 0, 'no session and no call in memory')
   })

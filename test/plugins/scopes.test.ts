@@ -11,8 +11,8 @@ const trail = (name: string) => defineHandlers(name, { before: [leave('structure
   ask: request({ body: Type.Array(Type.String()), response: Type.Array(Type.String()), before: [leave('method')], after: [arrive('method')] },
     (trail) => [...trail, 'handler'])
 })
-const leave = (mark: string) => (trail: string[]) => [...trail, `before ${mark}`]
-const arrive = (mark: string) => (outcome: { result?: string[] }): any => ({ result: [...outcome.result!, `after ${mark}`] })
+const leave = (mark: string) => (trail: any): any => [...trail, `before ${mark}`]
+const arrive = (mark: string) => (outcome: any): any => ({ result: [...outcome.result, `after ${mark}`] })
 const mark = ({ pitaya }: Pick<FastifyInstance, 'pitaya'>, name: string) => pitaya.before(leave(name)).after(arrive(name))
 const around = (...names: string[]) => [...names.map((name) => `before ${name}`), 'handler', ...names.map((name) => `after ${name}`)]
 

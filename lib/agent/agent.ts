@@ -94,12 +94,11 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     this.#lastSeen = this.#host.wheel.now
     switch (transitions[this.#state]![type]) {
       case Action.data: this.#onMessage(bytes, start, end); break
-      case Action.beat:
+      case Action.count:
         if (this.#rate !== null && !this.#rate.take(this.#host.wheel.now)) this.#overRate()
         break
       case Action.handshake: this.#onHandshake(bytes.subarray(start, end)); break
       case Action.ack: this.#onAck(); break
-      case Action.ignore: break
       default: throw createError('PIT_ERR_STATE')
     }
     return this.#state !== State.checking && this.#state !== State.closed

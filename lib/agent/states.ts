@@ -2,11 +2,11 @@
 export const State = { start: 0, checking: 1, greeted: 2, working: 3, closed: 4 } as const
 export type State = (typeof State)[keyof typeof State]
 
-/** What a packet does. */
-export const Action = { illegal: 0, ignore: 1, handshake: 2, ack: 3, beat: 4, data: 5 } as const
+/** What a packet does. `count`: nothing but use up its place in the client's rate. */
+export const Action = { illegal: 0, count: 1, handshake: 2, ack: 3, data: 4 } as const
 export type Action = (typeof Action)[keyof typeof Action]
 
-const { illegal, ignore, handshake, ack, beat, data } = Action
+const { illegal, count, handshake, ack, data } = Action
 
 /**
  * State × packet type (0 is no type). Differences from Pitaya: ack and data need what comes before them, a second handshake is
@@ -14,9 +14,9 @@ const { illegal, ignore, handshake, ack, beat, data } = Action
  */
 export const transitions: ReadonlyArray<readonly Action[]> = [
   //          0        handshake  ack      heartbeat data     kick
-  /* start    */ [illegal, handshake, illegal, beat, illegal, ignore],
+  /* start    */ [illegal, handshake, illegal, count, illegal, count],
   /* checking */ [illegal, illegal, illegal, illegal, illegal, illegal],
-  /* greeted  */ [illegal, illegal, ack, beat, illegal, ignore],
-  /* working  */ [illegal, illegal, ignore, beat, data, ignore],
-  /* closed   */ [ignore, ignore, ignore, ignore, ignore, ignore]
+  /* greeted  */ [illegal, illegal, ack, count, illegal, count],
+  /* working  */ [illegal, illegal, count, count, data, count],
+  /* closed   */ [count, count, count, count, count, count]
 ]

@@ -25,7 +25,7 @@ if (files.length === 0) {
 const runner = ['--enable-source-maps', '--test', '--test-concurrency=2', '--test-timeout=300000', ...files]
 const collector = ['node_modules/c8/bin/c8.js', '--reporter=json-summary', '--reporter=html', '--exclude=test/**', '--exclude=examples/**']
 // tap ends a file after 30 s on its own; the runner's limit is the one that counts.
-const env = { TAP_TIMEOUT: '300', ...process.env }
+const env = { TAP_TIMEOUT: '300', ...process.stdout.isTTY ? {} : { NO_COLOR: '1' }, ...process.env }
 const args = withCoverage ? [...collector, process.execPath, ...runner] : runner
 const { status } = spawnSync(process.execPath, args, { stdio: 'inherit', env })
 process.exit(withCoverage && status === 0 && wanted.length === 0 ? checkCoverage() : status ?? 1)

@@ -58,7 +58,7 @@ t.test('a bad value is one sentence with the name and without the value', async 
     PITAYA_CONCURRENCY_HANDLER_DISPATCH: ['0'],
     PITAYA_RATE_PER_SECOND: ['-5', '2.5'],
     PITAYA_CONNECTIONS_PER_SECOND: ['0'],
-    ADMIN_TOKEN: ['canary', 'canary with spaces in it', 'canary-canary-\ncanary', 'canary-canary-cañary'],
+    ADMIN_TOKEN: ['canary with spaces in it', 'canary-canary-\ncanary', 'canary-canary-cañary'],
     LOG_LEVEL: ['loud']
   }
   for (const [name, values] of Object.entries(bad)) {

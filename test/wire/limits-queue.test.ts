@@ -160,5 +160,6 @@ t.test('messages of concurrent routes run together, eight of a session at most; 
   await eventually(() => served.app.pitaya.stats.running === 9 && served.app.pitaya.stats.waiting === 5, 'eight and one run, four and one wait')
   served.open()
   await client.until(() => client.packets.length === 14, 'all are answered')
+  t.equal(served.app.pitaya.stats.waiting, 0)
   client.close()
 })

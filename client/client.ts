@@ -98,18 +98,20 @@ export class Client implements PacketSink {
     const id = this.#nextId++
     const timeoutMs = this.#options.timeoutMs ?? REQUEST_MS
     return new Promise((resolve, reject) => {
+      // First, since it may throw: a request that was never sent is not pending.
+      const message = this.#encodeMessage(MessageType.request, id, route, body)
       const timer = setTimeout(() => {
         this.#pending.delete(id)
         reject(createError('PIT_ERR_CLIENT_TIMEOUT', [timeoutMs]))
       }, timeoutMs)
       this.#pending.set(id, { route, resolve, reject, timer })
-      this.#sendMessage(MessageType.request, id, route, body)
+      this.#send(PacketType.data, message)
     })
   }
 
   notify (route: string, body?: unknown): void {
     if (this.#closed !== undefined) throw createError('PIT_ERR_CLIENT_CLOSED')
-    this.#sendMessage(MessageType.notify, 0, route, body)
+    this.#send(PacketType.data, this.#encodeMessage(MessageType.notify, 0, route, body))
   }
 
   /** Calls `callback` with every such push. Returns the function that ends it. */
@@ -182,7 +184,7 @@ export class Client implements PacketSink {
     const listeners = route === undefined ? undefined : this.#listeners.get(route)
     if (listeners === undefined || listeners.size === 0) return
     const message = this.#decodeData(route as string, data)
-    for (const listener of [...listeners]) listener(message)
+    for (const listener of [...listeners]) callListener(listener, message)
   }
 
   #onResponse (id: number, data: Uint8Array, isError: boolean): void {
@@ -204,7 +206,7 @@ export class Client implements PacketSink {
   }
 
   #decodeData (route: string, data: Uint8Array): unknown {
-    if (this.#options.raw?.includes(route) === true) return data.slice()
+    if (this.#options.raw?.includes(route) === true) return new Uint8Array(data)
     return data.length === 0 ? undefined : decodeJson(data)
   }
 
@@ -213,10 +215,10 @@ export class Client implements PacketSink {
     return this.#options.inflate(data)
   }
 
-  #sendMessage (type: MessageType, id: number, route: string, body: unknown): void {
+  #encodeMessage (type: MessageType, id: number, route: string, body: unknown): Uint8Array {
     const routeCode = this.answer?.dict.get(route)
     const data = body === undefined ? EMPTY : body instanceof Uint8Array ? body : encodeJson(body)
-    this.#send(PacketType.data, encodeMessage({ type, id, route, routeCode, data }))
+    return encodeMessage({ type, id, route, routeCode, data })
   }
 
   #send (type: PacketType, body: Uint8Array): void {
@@ -239,12 +241,21 @@ export class Client implements PacketSink {
       reject(error)
     }
     this.#pending.clear()
-    for (const listener of this.#closeListeners) listener(info)
+    for (const listener of this.#closeListeners) callListener(listener, info)
   }
 }
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
+
+/** A listener that throws is the application's error, reported as such: it must not cost the others their message, or the connection. */
+function callListener<T> (listener: (value: T) => void, value: T): void {
+  try {
+    listener(value)
+  } catch (error) {
+    queueMicrotask(() => { throw error })
+  }
+}
 
 function encodeJson (value: unknown): Uint8Array { return encoder.encode(JSON.stringify(value)) }
 function decodeJson (data: Uint8Array): unknown { return JSON.parse(decoder.decode(data)) }

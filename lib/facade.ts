@@ -27,6 +27,18 @@ export interface UidsOutcome {
 }
 
 const DRAIN_MS = 25_000
+/** Of the time for draining: what remains is for saying goodbye. */
+const SHARE_OF_HANDLERS = 0.75
+
+/** What all scopes of a server share. */
+interface Life {
+  isReady: boolean
+  draining: Promise<void> | undefined
+  /** When draining is over at the latest. */
+  drainedAt: number
+  /** Ends the wait for handlers. */
+  hurry: () => void
+}
 
 /**
  * `app.pitaya`: what applications use of the server. Each Fastify scope has its own fork: `before`, `after` and `register` apply to
@@ -37,13 +49,13 @@ export class Pitaya {
   protected readonly parts: FacadeParts
   #levels: readonly PipelineSteps[]
   #own: PipelineSteps
-  #life: { isReady: boolean, draining: Promise<void> | undefined }
+  #life: Life
 
   constructor (parts: FacadeParts, parent?: Pitaya) {
     this.parts = parts
     this.#own = { before: [], after: [], rawBefore: [], rawAfter: [] }
     this.#levels = [...parent === undefined ? [] : parent.#levels, this.#own]
-    this.#life = parent === undefined ? { isReady: false, draining: undefined } : parent.#life
+    this.#life = parent === undefined ? { isReady: false, draining: undefined, drainedAt: Infinity, hurry () {} } : parent.#life
   }
 
   get serverType (): string { return this.parts.serverType }
@@ -123,12 +135,16 @@ export class Pitaya {
   }
 
   /**
-   * Takes no more clients, finishes what is in hand and closes the clients with 4001, while HTTP goes on. Harmless when called again.
+   * Takes no more clients, finishes what is in hand and closes the clients with 4001, while HTTP goes on. Harmless when called again:
+   * the shortest time given counts.
    * @param options.timeoutMs all of it, default 25,000
    */
   async drain ({ timeoutMs = DRAIN_MS }: { timeoutMs?: number } = {}): Promise<void> {
-    this.#life.draining ??= this.#drain(timeoutMs)
-    await this.#life.draining
+    const life = this.#life
+    life.drainedAt = Math.min(life.drainedAt, performance.now() + timeoutMs)
+    const timer = setTimeout(() => life.hurry(), timeoutMs * SHARE_OF_HANDLERS)
+    life.draining ??= this.#drain()
+    await life.draining.finally(() => clearTimeout(timer))
   }
 
   /** A child scope's facade. */
@@ -137,14 +153,11 @@ export class Pitaya {
   /** Called when everything is compiled. */
   ready (): void { this.#life.isReady = true }
 
-  async #drain (timeoutMs: number): Promise<void> {
+  async #drain (): Promise<void> {
     const { agents, handlers } = this.parts
-    const endsAt = performance.now() + timeoutMs
     agents.stop()
-    let timer: NodeJS.Timeout | undefined
-    await Promise.race([handlers.dispatcher.idle(), new Promise((resolve) => { timer = setTimeout(resolve, timeoutMs * 0.75) })])
-    clearTimeout(timer)
-    await agents.closeAll('shutdown', Math.max(1, endsAt - performance.now()))
+    await Promise.race([handlers.dispatcher.idle(), new Promise<void>((resolve) => { this.#life.hurry = resolve })])
+    await agents.closeAll('shutdown', Math.max(1, this.#life.drainedAt - performance.now()))
   }
 
   #each (uids: string | readonly string[], visit: (session: Session) => boolean): UidsOutcome {

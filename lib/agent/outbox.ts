@@ -3,6 +3,8 @@ import type { TimerEntry, TimerWheel } from '../timer-wheel.ts'
 
 const CHUNK_BYTES = 64 * 1024
 const OWN_CHUNK_BYTES = 4 * 1024
+/** While a client is blocked, a shared packet up to this size costs less copied than kept in a list. */
+const COPIED_BYTES = 64
 /** What is handed to the network at a time when there is a backlog: small, so that a slow client that drains is seen to drain. */
 const SLICE_BYTES = 32 * 1024
 
@@ -139,6 +141,11 @@ export class Outbox implements TimerEntry {
 
   /** Appends a packet that is already framed, and shared with other clients: it is never changed. */
   append (packet: Uint8Array): void {
+    if (this.isBlocked && packet.length <= COPIED_BYTES && !this.#connection.packetPerWrite) {
+      const at = this.reserve(packet.length)
+      this.chunk().set(packet, at)
+      return
+    }
     this.#seal()
     if (this.#parts === null) this.#parts = [packet]
     else this.#parts.push(packet)

@@ -7,6 +7,13 @@ import { fuzzRuns, fuzzSeed, heapBytes, Random } from '../../helpers/fuzz.ts'
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 const KIB = 1024
 
+/** Buffers are freed in the background, a turn after their collection. */
+async function settledHeap (): Promise<number> {
+  heapBytes()
+  await turn()
+  return heapBytes()
+}
+
 /** A connection that only looks at what is written; `takes` is what `write` returns. */
 class FakeConnection implements Connection {
   readonly transport = 'fake'
@@ -261,6 +268,21 @@ t.test('a connection that closes while it is written to ends the outbox, and the
   }
 })
 
+t.test('tiny shared packets for many blocked clients cost what they weigh', async (t) => {
+  const { open, shared } = pool()
+  const clients = Array.from({ length: 100 }, () => open())
+  for (const { connection, write } of clients) { connection.takes = () => false; write('x') }
+  await turn()
+  const packet = Buffer.from('0123456789')
+  const base = await settledHeap()
+  for (let i = 0; i < 10_000; i++) for (const { outbox } of clients) outbox.append(packet)
+  t.equal(shared.waitingBytes, 10_000_000)
+  const grown = await settledHeap() - base
+  t.ok(grown < 12_000_000, `${grown} bytes for 10,000,000`)
+  for (const { connection, outbox } of clients) { connection.takes = () => true; outbox.drained() }
+  t.equal(clients.every(({ connection }) => connection.text === `x${'0123456789'.repeat(10_000)}`), true)
+})
+
 t.test('a client that does not read holds on to little more than its own bytes, however busy the others are', async (t) => {
   const { open, shared } = pool()
   const stalled = open()
@@ -268,7 +290,7 @@ t.test('a client that does not read holds on to little more than its own bytes, 
   stalled.connection.takes = () => false
   stalled.write('x')
   await turn()
-  const base = heapBytes()
+  const base = await settledHeap()
   for (let i = 0; i < 2000; i++) {
     stalled.write('one small packet')
     busy.write('y'.repeat(60 * KIB))
@@ -276,7 +298,7 @@ t.test('a client that does not read holds on to little more than its own bytes, 
     busy.connection.writes.length = 0
   }
   t.equal(shared.waitingBytes, 2000 * 16)
-  const grown = heapBytes() - base
+  const grown = await settledHeap() - base
   t.ok(grown < 1024 * KIB, `${grown} bytes for 32,000`)
   stalled.connection.takes = () => true
   stalled.outbox.drained()

@@ -19,6 +19,7 @@ export class StreamConnection implements Connection {
   #stream: Duplex
   #state: number = OPEN
   #error: Error | undefined = undefined
+  #linger: NodeJS.Timeout | undefined = undefined
 
   /**
    * @param transport bounded label for logs, such as `tcp`
@@ -62,7 +63,7 @@ export class StreamConnection implements Connection {
     this.#stream.end()
     // Reads on, into nothing: a paused stream would never see the other side's end.
     this.#stream.resume()
-    setTimeout(destroy, LINGER_MS, this.#stream).unref()
+    this.#linger = setTimeout(destroy, LINGER_MS, this.#stream).unref()
   }
 
   destroy (): void {
@@ -93,6 +94,8 @@ export class StreamConnection implements Connection {
   static #onClose (this: Duplex): void {
     const connection = (this as Owned)[kConnection]
     connection.#state = CLOSED
+    // It would keep the closed stream: in a flood of short connections, thousands of them.
+    clearTimeout(connection.#linger)
     connection.handler.onClose(connection.#error)
   }
 }

@@ -41,6 +41,7 @@ abstract class WebSocketConnection implements Connection {
   protected readonly socket: WebSocket
   #isClosed = false
   #error: Error | undefined = undefined
+  #linger: NodeJS.Timeout | undefined = undefined
 
   constructor (socket: WebSocket, remoteAddress: string) {
     this.remoteAddress = remoteAddress
@@ -74,7 +75,7 @@ abstract class WebSocketConnection implements Connection {
     // A paused socket would never see the client's answer.
     this.socket.resume()
     this.socket.close(code, closeReason(reason))
-    terminateLater(this.socket)
+    this.#terminateLater()
   }
 
   destroy (): void {
@@ -90,14 +91,20 @@ abstract class WebSocketConnection implements Connection {
 
   /** A broken frame: `ws` has sent its close frame (1002, 1008, 1009) already and stops reading. */
   static #onError (this: WebSocket, error: Error): void {
-    (this as WebSocket & Owned)[kConnection].#error ??= error
-    terminateLater(this)
+    const connection = (this as WebSocket & Owned)[kConnection]
+    connection.#error ??= error
+    connection.#terminateLater()
   }
 
   static #onClose (this: WebSocket): void {
     const connection = (this as WebSocket & Owned)[kConnection]
     connection.#isClosed = true
+    clearTimeout(connection.#linger)
     connection.handler.onClose(connection.#error)
+  }
+
+  #terminateLater (): void {
+    this.#linger ??= setTimeout(terminate, LINGER_MS, this.socket).unref()
   }
 }
 
@@ -146,10 +153,6 @@ class SendingConnection extends WebSocketConnection {
     if (this.pendingBytes >= SEND_HIGH_WATER_MARK) this.#isBlocked = true
     return !this.#isBlocked
   }
-}
-
-function terminateLater (socket: WebSocket): void {
-  setTimeout(terminate, LINGER_MS, socket).unref()
 }
 
 function terminate (socket: WebSocket): void {

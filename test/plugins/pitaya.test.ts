@@ -6,6 +6,7 @@ import type { HandlerSession } from '../../lib/handler/types.ts'
 import pitaya, { fastifyPitaya, PitayaError as Exported } from '../../plugins/pitaya.ts'
 import { build, eventually } from '../helpers/app.ts'
 import { defer } from '../helpers/core.ts'
+import { logSink } from '../helpers/log.ts'
 
 const chat = definePitaya({
   session: Type.Object({ score: Type.Integer(), name: Type.String() }),
@@ -155,6 +156,31 @@ t.test('what cannot start fails the start, by name', async (t) => {
   const unmapped = defineHandlers('odd', { ask: request({ body }, () => {}) })
   await t.rejects(start({}, (app) => app.pitaya.register(unmapped)), { code: 'PIT_ERR_SCHEMA', message: /odd\.ask\.body/ })
   await start({ serializers: ['json'] }, (app) => app.pitaya.register(unmapped))
+})
+
+t.test('a handler that blocks the event loop is named in the log, and no client is closed for it', async (t) => {
+  const { logger, lines } = logSink()
+  const app = await build(t, {
+    fastify: { logger },
+    heartbeatSeconds: 0.2,
+    limits: { handlerMs: 300 },
+    handlers: [defineHandlers('room', {
+      block: request(() => { for (const end = performance.now() + 1300; performance.now() < end;); }),
+      other: request(async () => { await new Promise((resolve) => setTimeout(resolve, 100)) })
+    })]
+  })
+  const [one, two] = [await app.pitaya.inject(), await app.pitaya.inject()]
+  const other = two.request('room.other')
+  await eventually(() => app.pitaya.stats.running === 1, 'the other handler to run')
+  await one.request('room.block')
+  await other
+  const isLag = ({ msg }: Record<string, unknown>) => String(msg).includes('event loop was blocked')
+  await eventually(() => lines.some(isLag), 'the warning')
+  const line = lines.find(isLag)!
+  t.equal(line.level, 40)
+  t.equal(line.route, 'lobby.room.block')
+  t.ok((line.lagMs as number) > 1000)
+  t.equal(one.closed ?? two.closed, undefined)
 })
 
 t.test('registered twice in one scope it says so', async (t) => {

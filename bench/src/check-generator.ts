@@ -2,8 +2,8 @@
  * Our generator beside another one, on the same servers in the same interleaved run. LOADGEN is the path of a program with the
  * flags used below that prints one JSON line with `cpu_us`, the server's CPU µs per message.
  */
-import { type Children } from './children.ts'
-import { type Options } from './options.ts'
+import type { Children } from './children.ts'
+import type { Options } from './options.ts'
 import { align } from './report.ts'
 import { generate, type Progress, type Servers } from './run.ts'
 import { type Load, scenariosOf } from './scenarios.ts'

@@ -4,7 +4,7 @@ import { createMessageView, decodeMessage, encodeMessage, MessageType } from '..
 import { encodePacket, PacketDecoder, PacketType } from '../../out/lib/protocol/packet.js'
 import { resolveSerializers } from '../../out/lib/serializers/index.js'
 import { PAYLOAD } from './generator/traffic.ts'
-import { type CodecRow } from './job.ts'
+import type { CodecRow } from './job.ts'
 
 interface Operation {
   name: string

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from './generator/client.ts'
 import { startEcho, startFanout, type Tally } from './generator/traffic.ts'
 import { DATA, ERROR_BIT, request, RESPONSE, TYPE_BITS } from './generator/wire.ts'
-import { type Job, type Outcome } from './job.ts'
+import type { Job, Outcome } from './job.ts'
 import { cpuSeconds, residentKilobytes, stealSeconds } from './process-stat.ts'
 
 /** Connections opened at once: below every server's backlog. */

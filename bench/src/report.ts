@@ -1,6 +1,6 @@
-import { type CodecRow } from './job.ts'
-import { type Progress, type Row } from './run.ts'
-import { type Scenario } from './scenarios.ts'
+import type { CodecRow } from './job.ts'
+import type { Progress, Row } from './run.ts'
+import type { Scenario } from './scenarios.ts'
 import { ratio, type Spread, spread } from './statistics.ts'
 
 /** A target with what was measured for it; no ratio where one of the two did not run. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import { type Children } from './children.ts'
-import { type CodecRow, type Job, type Outcome } from './job.ts'
-import { type Entry, type Scenario } from './scenarios.ts'
+import type { Children } from './children.ts'
+import type { CodecRow, Job, Outcome } from './job.ts'
+import type { Entry, Scenario } from './scenarios.ts'
 import { type Running, type ServerName, start, unavailable } from './servers.ts'
 
 /** What joining and connecting may take beside the run itself. */

@@ -1,6 +1,6 @@
-import { type Job } from './job.ts'
-import { type Options, type Part } from './options.ts'
-import { type ServerName } from './servers.ts'
+import type { Job } from './job.ts'
+import type { Options, Part } from './options.ts'
+import type { ServerName } from './servers.ts'
 
 /** One row: a server under one kind of load. */
 export interface Entry {

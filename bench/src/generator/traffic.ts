@@ -1,5 +1,5 @@
-import { type Job } from '../job.ts'
-import { type Client } from './client.ts'
+import type { Job } from '../job.ts'
+import type { Client } from './client.ts'
 import * as wire from './wire.ts'
 
 const NAME = 'player-00042'

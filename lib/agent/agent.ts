@@ -1,6 +1,6 @@
 import { channels } from '../channels.ts'
 import { closes, createError, isPitayaError, toWireError, type CloseReason, type PitayaError } from '../errors.ts'
-import { decodeMessage, MessageType, responseHeadSize, writeResponseHead } from '../protocol/message.ts'
+import { COMPRESSED_BIT, decodeMessage, MessageType, responseHeadSize, writeResponseHead } from '../protocol/message.ts'
 import { HEADER_BYTES, MAX_BODY_BYTES, PacketDecoder, PacketType, writePacketHeader, type PacketSink } from '../protocol/packet.ts'
 import type { Entity, Session, SharedPush } from '../session/session.ts'
 import type { TimerEntry } from '../timer-wheel.ts'
@@ -14,8 +14,6 @@ import { PacketRate } from './rate.ts'
 import { Action, State, transitions } from './states.ts'
 
 const EMPTY = new Uint8Array(0)
-/** Bit 4 of a message's flag (protocol.md 1.5). */
-const COMPRESSED = 0x10
 /** Beyond two intervals of silence: the client's own timer may be late. */
 const HEARTBEAT_GRACE_MS = 500
 
@@ -120,7 +118,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     const at = this.#startPacket(PacketType.data, head.length + data.length)
     const chunk = this.#outbox.chunk()
     chunk.set(head, at)
-    if (smaller !== undefined) chunk[at]! |= COMPRESSED
+    if (smaller !== undefined) chunk[at]! |= COMPRESSED_BIT
     chunk.set(data, at + head.length)
     return true
   }

@@ -1,6 +1,6 @@
 import { createError } from '../errors.ts'
 import type { Framing } from '../agent/connection.ts'
-import { encodeMessage, MessageType } from '../protocol/message.ts'
+import { COMPRESSED_BIT, encodeMessage, MessageType } from '../protocol/message.ts'
 import { HEADER_BYTES, MAX_BODY_BYTES, PacketType, writePacketHeader } from '../protocol/packet.ts'
 import type { RouteDictionary } from '../protocol/route.ts'
 import type { Codec, Serializer } from '../serializers/serializer.ts'
@@ -105,7 +105,7 @@ export class Broadcast {
     const data = smaller ?? plain
     const message = new Uint8Array(head.length + data.length)
     message.set(head)
-    if (smaller !== undefined) message[0]! |= 0x10
+    if (smaller !== undefined) message[0]! |= COMPRESSED_BIT
     message.set(data, head.length)
     if (message.length > MAX_BODY_BYTES) throw createError('PIT_ERR_PUSH_BODY', [this.#push.name, 'it is larger than a packet'])
     return new Frames(message)

@@ -1,4 +1,7 @@
 import type { Static, TSchema } from '@sinclair/typebox'
+import type { HandshakeSys } from '../protocol/handshake.ts'
+
+export type { HandshakeSys } from '../protocol/handshake.ts'
 
 export type MaybePromise<T> = T | Promise<T>
 
@@ -11,16 +14,6 @@ export type Payload<S> = S extends Raw ? Uint8Array : S extends TSchema ? Static
 export type PushSchemas = Record<string, MessageSchema>
 /** What is pushed, by route. */
 export type PushPayloads<P extends PushSchemas> = { readonly [K in keyof P]: Payload<P[K]> }
-
-/** What a client said of itself in its handshake (protocol.md 1.4), names as the protocol spells them. */
-export interface HandshakeSys {
-  platform?: string
-  libVersion?: string
-  clientBuildNumber?: string
-  clientVersion?: string
-  serializer?: string
-  closeReason?: boolean
-}
 
 /** A client's session as a handler sees it. */
 export interface HandlerSession<out P extends PushSchemas = PushSchemas, D = Record<string, unknown>, U = unknown> {

@@ -17,6 +17,7 @@ export const HandshakeRequest = Type.Object({
   closeReason: Type.Optional(Type.Boolean())
 })
 
+/** What a client said of itself in its handshake (protocol.md 1.4), names as the protocol spells them. */
 export type HandshakeSys = Static<typeof HandshakeRequest>
 
 // The schema is checked by hand: its compiler generates code, which browsers with a strict policy refuse.

@@ -10,7 +10,8 @@ export const MAX_ROUTE_BYTES = 255
 const ROUTE_CODE_BIT = 0x01
 const TYPE_SHIFT = 1
 const TYPE_MASK = 0x07
-const COMPRESSED_BIT = 0x10
+/** In the first byte of a message: its data is zlib. */
+export const COMPRESSED_BIT = 0x10
 const ERROR_BIT = 0x20
 const MIN_BYTES = 2
 

@@ -28,12 +28,6 @@ export function parseRoute (text: string): Route {
   throw createError('PIT_ERR_ROUTE')
 }
 
-/** The full form where the server type is known, else the short one. */
-export function formatRoute (route: Route): string {
-  const short = `${route.service}.${route.method}`
-  return route.serverType === '' ? short : `${route.serverType}.${short}`
-}
-
 /** Route texts and the 2-byte codes that stand for them on the wire. */
 export class RouteDictionary {
   #codes = new Map<string, number>()

@@ -1,5 +1,6 @@
+import { isWellFormed } from '../well-formed.ts'
 import { Output } from './output.ts'
-import { isWellFormed, readUtf8 } from './text.ts'
+import { readUtf8 } from './text.ts'
 
 /**
  * The two ends that avsc's types read from and write to, in place of avsc's own `Tap`. That one reads past the end, never bounds a varint,

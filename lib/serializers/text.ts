@@ -15,14 +15,7 @@ export function toWellFormed (text: string): string {
   return text.replace(/\p{Surrogate}/gu, '\ufffd')
 }
 
-const surrogate = /\p{Surrogate}/u
-
-/** False when a half of a surrogate pair stands alone. */
-export function isWellFormed (text: string): boolean {
-  return !surrogate.test(text)
-}
-
-/** The same for JSON text, where it stands as an escape. `text` must be valid JSON. */
+/** True when half of a surrogate pair stands alone in JSON text, as an escape. `text` must be valid JSON. */
 export function hasLoneEscape (text: string): boolean {
   if (text.indexOf('\\u') === -1) return false
   for (const [, lone] of text.matchAll(/\\(?:u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(u[dD][89a-fA-F]\w\w)|[^])/g)) {

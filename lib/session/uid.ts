@@ -1,4 +1,5 @@
 import { createError } from '../errors.ts'
+import { isWellFormed } from '../well-formed.ts'
 
 const MAX_BYTES = 128
 
@@ -12,17 +13,13 @@ export function assertUid (uid: unknown): asserts uid is string {
 
 /** The rule for uids and for names of groups. */
 export function isName (name: unknown): name is string {
-  return typeof name === 'string' && name !== '' && Buffer.byteLength(name) <= MAX_BYTES && isWellFormed(name)
+  return typeof name === 'string' && name !== '' && Buffer.byteLength(name) <= MAX_BYTES && isWellFormed(name) && !hasControl(name)
 }
 
-function isWellFormed (text: string): boolean {
+function hasControl (text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i)
-    if (code < 0x20 || code === 0x7f) return false
-    if (code < 0xd800 || code > 0xdfff) continue
-    const next = text.charCodeAt(i + 1)
-    if (code > 0xdbff || !(next >= 0xdc00 && next <= 0xdfff)) return false
-    i++
+    if (code < 0x20 || code === 0x7f) return true
   }
-  return true
+  return false
 }

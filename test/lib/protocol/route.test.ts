@@ -1,5 +1,5 @@
 import t from 'tap'
-import { formatRoute, parseRoute, RouteDictionary, RouteIndex } from '../../../lib/protocol/route.ts'
+import { parseRoute, RouteDictionary, RouteIndex } from '../../../lib/protocol/route.ts'
 import { decodeUtf8, encodeUtf8 } from '../../../lib/protocol/utf8.ts'
 import { checkFuzz, fuzz, FUZZ_TIMEOUT_MS } from '../../helpers/fuzz.ts'
 import { concat } from '../../helpers/packets.ts'
@@ -22,15 +22,13 @@ const invalid = readVectors<{
   dictionaries: Array<{ name: string, add: Record<string, number> | null, goError?: string }>
 }>('invalid.json')
 
-t.test('recorded routes are taken apart and put together', async (t) => {
-  for (const { route, goError, serverType, service, method, string, short } of invalid.routes) {
+t.test('recorded routes are taken apart', async (t) => {
+  for (const { route, goError, serverType, service, method } of invalid.routes) {
     if (goError !== undefined) {
       t.throws(() => parseRoute(route), { message: goError, wireCode: 'PIT-400' }, JSON.stringify(route))
       continue
     }
     t.strictSame(parseRoute(route), { serverType, service, method }, JSON.stringify(route))
-    t.equal(formatRoute({ serverType, service, method }), string)
-    t.equal(formatRoute({ serverType: '', service, method }), short)
   }
 })
 
@@ -126,8 +124,8 @@ t.test('mutated routes are taken apart or end in a coded error, and an index fin
       const found = index.get(bytes, 0, bytes.length)
       if (found !== undefined && found !== text) throw new Error(`found ${found}`)
       if (found !== index.getByText(text)) throw new Error('bytes and text disagree')
-      const route = parseRoute(text)
-      if (formatRoute(route) !== text) throw new Error('not the same text again')
+      const { serverType, service, method } = parseRoute(text)
+      if ((serverType === '' ? `${service}.${method}` : `${serverType}.${service}.${method}`) !== text) throw new Error('not the same text again')
     }
   }))
 })

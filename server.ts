@@ -31,8 +31,8 @@ if (problems.length > 0) process.exit(1)
 const isTerminal = process.stdout.isTTY === true
 const adminToken = settings.ADMIN_TOKEN ?? (isTerminal ? randomBytes(24).toString('base64url') : undefined)
 const app = Fastify({
-  // The logger's own stream would write later than the banner.
-  logger: { level: settings.LOG_LEVEL, ...isTerminal ? { stream: process.stdout } : {} },
+  // Synchronous, unlike the logger's own stream: nothing is left unwritten at an exit.
+  logger: { level: settings.LOG_LEVEL, stream: process.stdout },
   logController: new LogController({ disableRequestLogging: true }),
   routerOptions: { maxParamLength: MAX_PARAM_LENGTH },
   requestTimeout: 30_000

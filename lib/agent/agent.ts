@@ -1,13 +1,13 @@
 import { channels } from '../channels.ts'
+import { Deadline } from '../deadline.ts'
 import { closes, createError, isPitayaError, toWireError, type CloseReason, type PitayaError } from '../errors.ts'
+import type { LineLimiter } from '../line-limiter.ts'
 import { COMPRESSED_BIT, decodeMessage, MessageType, responseHeadSize, writeResponseHead } from '../protocol/message.ts'
 import { HEADER_BYTES, MAX_BODY_BYTES, PacketDecoder, PacketType, writePacketHeader, type PacketSink } from '../protocol/packet.ts'
 import type { Entity, Session, SharedPush } from '../session/session.ts'
 import type { TimerEntry } from '../timer-wheel.ts'
-import type { CloseLog } from './close-log.ts'
 import { deflateIfSmaller } from './compression.ts'
 import type { Connection, ConnectionHandler } from './connection.ts'
-import { Deadline } from '../deadline.ts'
 import type { AgentHost, Greeting } from './host.ts'
 import { Outbox } from './outbox.ts'
 import { PacketRate } from './rate.ts'
@@ -27,7 +27,9 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   timerTick = 0
   readonly session: Session
   #host: AgentHost
-  #closeLog: CloseLog
+  #closeLines: LineLimiter
+  /** Code of the error that ends the connection, for the log. */
+  #error: string | undefined
   #connection: Connection
   #decoder: PacketDecoder
   #outbox: Outbox
@@ -42,9 +44,9 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   #nextBeat: number
   #bytesIn = 0
 
-  constructor (host: AgentHost, closeLog: CloseLog, connection: Connection, request: unknown) {
+  constructor (host: AgentHost, closeLines: LineLimiter, connection: Connection, request: unknown) {
     this.#host = host
-    this.#closeLog = closeLog
+    this.#closeLines = closeLines
     this.#connection = connection
     this.#request = request
     this.#decoder = new PacketDecoder(host.limits.handshakeBytes)
@@ -245,6 +247,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
       error = createError('PIT_ERR_INTERNAL')
     }
     const refusal = error as PitayaError
+    this.#error = refusal.code
     if (channels.refuse.hasSubscribers) channels.refuse.publish({ serverId, reason: code === 503 ? 'full' : 'handshake' })
     this.#writeHandshake(this.#host.answers.refuse(code, this.#host.defaultSerializer, toWireError(refusal), extra))
     this.#closeWith(code === 503 ? 'overload' : 'handshakeRejected')
@@ -284,6 +287,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   refuseBytes (error: unknown): void { this.#fail(error) }
 
   #publishDecodeError (code: string): void {
+    this.#error = code
     if (channels.decodeError.hasSubscribers) channels.decodeError.publish({ serverId: this.#host.serverId, code })
   }
 
@@ -309,7 +313,10 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     const code = reason === 'peer' ? 1000 : closes[reason].code
     const ageMs = Math.round(wheel.now - session.openedAt)
     const line = { transport, sessionId: session.id, code, ageMs, bytesIn: this.#bytesIn, bytesOut: this.#outbox.writtenBytes }
-    this.#closeLog.write(reason, wheel.now, { ...line, remoteAddress })
+    if (this.#closeLines.admits(reason, wheel.now)) {
+      const { uid } = session
+      this.#host.log.info({ ...line, remoteAddress, reason, error: this.#error, uid: uid === '' ? undefined : uid }, 'connection closed')
+    }
     if (channels.close.hasSubscribers) channels.close.publish({ serverId, ...line, reason })
     session.ended()
   }

@@ -1,10 +1,10 @@
 import { getHeapStatistics } from 'node:v8'
 import { channels } from '../channels.ts'
 import type { CloseReason } from '../errors.ts'
+import { LineLimiter } from '../line-limiter.ts'
 import type { HandshakeAnswers } from '../protocol/handshake.ts'
 import { TokenBucket } from '../token-bucket.ts'
 import { Agent } from './agent.ts'
-import { CloseLog } from './close-log.ts'
 import type { Acceptance, Connection } from './connection.ts'
 import type { Greeter } from './greeter.ts'
 import type { AgentHost } from './host.ts'
@@ -34,7 +34,7 @@ export class Agents implements Acceptance {
   #rate: TokenBucket
   #agents = new Set<Agent>()
   #byAddress = new Map<string, number>()
-  #closeLog: CloseLog
+  #closeLines: LineLimiter
   #isStopped = false
   #onStop: Array<() => void> = []
   #onEmpty: Array<() => void> = []
@@ -43,7 +43,7 @@ export class Agents implements Acceptance {
 
   constructor (host: Omit<AgentHost, 'onGone' | 'fullReason' | 'answers' | 'greet'>, limits: AgentsLimits) {
     this.#limits = limits
-    this.#closeLog = new CloseLog(host.log)
+    this.#closeLines = new LineLimiter(host.log)
     this.#rate = new TokenBucket(limits.connectionsPerSecond, limits.connectionsPerSecond, performance.now())
     const early = () => { throw new Error('a client came before the app was ready') }
     this.#host = {
@@ -75,7 +75,7 @@ export class Agents implements Acceptance {
     if (this.#isStopped) { connection.destroy(); return }
     const address = connection.remoteAddress
     this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1)
-    this.#agents.add(new Agent(this.#host, this.#closeLog, connection, request))
+    this.#agents.add(new Agent(this.#host, this.#closeLines, connection, request))
   }
 
   onStop (stop: () => void): void { this.#onStop.push(stop) }
@@ -102,7 +102,7 @@ export class Agents implements Acceptance {
     ])
     clearTimeout(timer)
     for (const agent of this.#agents) agent.destroy()
-    this.#closeLog.flush()
+    this.#closeLines.flush()
   }
 
   #verdict (): 'ok' | 'full' | 'rate' | 'draining' {

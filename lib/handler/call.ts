@@ -227,8 +227,16 @@ export class Call implements HandlerContext, TimerEntry {
   /** Never throws, and never leaves a request without an answer: where none can be made of the error, the connection closes. */
   #answerError (error: unknown): void {
     const known = this.#public(error)
-    if (!this.isRequest) this.#service.dropped('notify', dropReasons[known.code] ?? 'failed', this.route)
+    if (!this.isRequest) this.#drop(known, known === error)
     else if (!this.#tryAnswer(known) && !this.#tryAnswer(createError('PIT_ERR_INTERNAL'))) this.of.entity.close('internal')
+  }
+
+  /** Nobody is told of a failed notify, so the log is. */
+  #drop (error: PitayaError, isUnlogged: boolean): void {
+    const why = dropReasons[error.code] ?? 'failed'
+    this.#service.dropped('notify', why, this.route)
+    if (why === 'bad-body') this.log.debug({ field: error.metadata?.field }, error.message)
+    else if (why === 'failed' && isUnlogged && !isFault(error) && this.#service.mayLog(this.route)) this.log.warn({ err: error }, 'a notify handler failed')
   }
 
   #tryAnswer (error: PitayaError): boolean {
@@ -236,7 +244,7 @@ export class Call implements HandlerContext, TimerEntry {
       this.#respond(this.#encodeError(error), true)
       return true
     } catch (cause) {
-      logFailure(this.log, cause, 'an error could not be encoded')
+      this.#logFault(cause, 'an error could not be encoded')
       return false
     }
   }
@@ -268,11 +276,15 @@ export class Call implements HandlerContext, TimerEntry {
   /** What the client may know of an error; the rest goes to the log. */
   #public (error: unknown): PitayaError {
     if (!isPitayaError(error)) {
-      if (!this.#isObedience(error)) logFailure(this.log, error, 'a handler failed')
+      if (!this.#isObedience(error)) this.#logFault(error, 'a handler failed')
       return createError('PIT_ERR_INTERNAL')
     }
-    if (error.statusCode >= 500 && error.cause !== undefined) logFailure(this.log, error.cause, error.message)
+    if (isFault(error)) this.#logFault(error.cause ?? error, error.message)
     return error
+  }
+
+  #logFault (error: unknown, text: string): void {
+    if (this.#service.mayLog(this.route)) logFailure(this.log, error, text)
   }
 
   /** A handler that gives up because its signal told it to has not failed. What was thrown may be hostile to those who look at it. */
@@ -283,6 +295,9 @@ export class Call implements HandlerContext, TimerEntry {
     } catch { return false }
   }
 }
+
+/** True for a fault of the server's own, which its operator must see. */
+function isFault (error: PitayaError): boolean { return error.statusCode === 500 }
 
 /** Why a notify was dropped, by the error's code. */
 const dropReasons: Readonly<Record<string, DropReason>> = { PIT_ERR_BODY: 'bad-body', PIT_ERR_BUSY: 'busy' }

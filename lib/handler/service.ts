@@ -1,6 +1,7 @@
 import type { Inflater } from '../agent/compression.ts'
 import { channels, type DropReason } from '../channels.ts'
 import { createError, toWireError, type PitayaError, type WireError } from '../errors.ts'
+import { LineLimiter } from '../line-limiter.ts'
 import { MessageType, type MessageView } from '../protocol/message.ts'
 import { parseRoute, RouteDictionary, RouteIndex } from '../protocol/route.ts'
 import type { Serializer } from '../serializers/serializer.ts'
@@ -57,12 +58,14 @@ export class HandlerService {
   /** A dictionary code's handler, or its route where no handler of this server has it. */
   #byCode = new Map<number, CompiledHandler | string>()
   #decoder = new TextDecoder()
+  #failureLines: LineLimiter
 
   constructor (options: HandlerServiceOptions) {
     this.#options = options
     this.serverId = options.serverId
     this.serverType = options.serverType
     this.log = options.log
+    this.#failureLines = new LineLimiter(options.log)
     this.pushes = options.pushes
     this.dispatcher = new Dispatcher({ ...options.limits, serverId: options.serverId, wheel: options.wheel })
     options.sessions.onClose((session) => this.dispatcher.drop(session as Session))
@@ -121,13 +124,16 @@ export class HandlerService {
     return this.#options.inflater.inflate(bytes, start, end, this.#options.inflatedBytes)
   }
 
+  /** False: this route's failures fill the log already. */
+  mayLog (route: string): boolean { return this.#failureLines.admits(route, this.#options.wheel.now) }
+
   dropped (what: 'request' | 'notify' | 'push' | 'result', why: DropReason, route: string): void {
     if (channels.drop.hasSubscribers) channels.drop.publish({ serverId: this.serverId, what, why, route })
   }
 
   abandoned (call: Call): void {
     this.abandonedCalls++
-    this.log.warn({ route: call.route, sessionId: call.of.id }, 'handler passed its deadline')
+    if (this.mayLog(call.route)) this.log.warn({ route: call.route, sessionId: call.of.id }, 'handler passed its deadline')
     const { serverId, abandonedCalls: abandoned } = this
     if (channels.abandoned.hasSubscribers) channels.abandoned.publish({ serverId, route: call.route, abandoned })
   }
@@ -156,7 +162,9 @@ export class HandlerService {
 
   #reject (session: Session, id: number, error: PitayaError, route: string): void {
     if (id >= 0) session.entity.respond(id, this.encodeError(session, toWireError(error)), true)
-    this.dropped(id >= 0 ? 'request' : 'notify', refusals[error.code] ?? 'unknown-route', route)
+    const why = refusals[error.code] ?? 'unknown-route'
+    this.dropped(id >= 0 ? 'request' : 'notify', why, route)
+    if (why !== 'rate') this.log.debug({ sessionId: session.id, code: error.code }, error.message)
   }
 
   #lagged (lagMs: number): void {

@@ -1,6 +1,19 @@
 import type { FastifyRequest } from 'fastify'
 
-/** The one line that says who did what: written by every mutation, done or not. */
-export function audit (request: FastifyRequest, action: 'session.kick' | 'user.kick' | 'user.push', target: string, outcome: 'done' | 'not-found' | 'refused'): void {
-  request.log.info({ audit: true, action, target, outcome, remoteAddress: request.ip }, 'admin')
+export interface Audit {
+  action: 'session.kick' | 'user.kick' | 'user.push'
+  /** The session's address or the uid. */
+  target: string
+  /** The session's uid, where the target is a session. */
+  uid?: string
+  /** Given to the client with a kick. */
+  reason?: string
+  /** Of a push. */
+  route?: string
+  outcome: 'done' | 'not-found' | 'refused'
+}
+
+/** The one line that says who did what: written by every mutation that reached its handler, done or not. */
+export function audit (request: FastifyRequest, line: Audit): void {
+  request.log.info({ audit: true, ...line, remoteAddress: request.ip }, 'admin')
 }

@@ -53,10 +53,13 @@ const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
     }
   }, async (request, reply) => {
     const { params: { id }, query: { reason } } = request
+    if (request.body !== undefined && request.body !== null) throw createError('PIT_ERR_BODY', ['give the reason in the query: ?reason=...'])
     assertReason(reason)
     const session = find(id)
+    const uid = session?.uid
     session?.kick(reason)
-    audit(request, 'session.kick', session?.address ?? id, session === undefined ? 'not-found' : 'done')
+    const outcome = session === undefined ? 'not-found' : 'done'
+    audit(request, { action: 'session.kick', target: session?.address ?? id, uid: uid === '' ? undefined : uid, reason, outcome })
     if (session === undefined) throw createError('PIT_ERR_SESSION_NOT_FOUND')
     return reply.code(204).send(null)
   })

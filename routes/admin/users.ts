@@ -24,7 +24,7 @@ const users: FastifyPluginAsyncTypebox = async (fastify) => {
     const { params: { uid }, body: { reason } } = request
     assertReason(reason)
     const { delivered } = await fastify.pitaya.kick(uid, reason)
-    audit(request, 'user.kick', uid, delivered.length === 0 ? 'not-found' : 'done')
+    audit(request, { action: 'user.kick', target: uid, reason, outcome: delivered.length === 0 ? 'not-found' : 'done' })
     if (delivered.length === 0) throw createError('PIT_ERR_SESSION_NOT_FOUND')
     return reply.code(204).send(null)
   })
@@ -43,10 +43,10 @@ const users: FastifyPluginAsyncTypebox = async (fastify) => {
     try {
       assertPush(route, data)
       const { delivered } = await fastify.pitaya.push(uid, route, data)
-      audit(request, 'user.push', uid, delivered.length === 0 ? 'not-found' : 'done')
+      audit(request, { action: 'user.push', target: uid, route, outcome: delivered.length === 0 ? 'not-found' : 'done' })
       if (delivered.length > 0) return reply.code(204).send(null)
     } catch (error) {
-      audit(request, 'user.push', uid, 'refused')
+      audit(request, { action: 'user.push', target: uid, route, outcome: 'refused' })
       throw error
     }
     throw createError('PIT_ERR_SESSION_NOT_FOUND')

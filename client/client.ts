@@ -45,12 +45,12 @@ const EMPTY = new Uint8Array(0)
 /** A client that knows the routes of `T`; without `T`, one that takes any route. */
 export type Connected<T extends Structures> = 0 extends 1 & T ? Client : Omit<Client, 'request' | 'notify' | 'on'> & ClientOf<T>
 
-/** Connects to a WebSocket URL. Rejects with a PitayaError: the server's, when it refuses. */
+/** Connects to a WebSocket URL. Rejects with a PitayaError: the server's, when it refuses; a full one's has `metadata.retryAfterMs`. */
 export async function connect<T extends Structures = any> (
   url: string, options: ConnectOptions = {}
 ): Promise<Connected<T>> {
   const WebSocket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
-  if (WebSocket === undefined) throw new PitayaError('PIT_ERR_CLIENT_CLOSED', 'this runtime has no WebSocket: pass the option WebSocket')
+  if (WebSocket === undefined) throw createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'this runtime has no WebSocket: pass the option WebSocket' })
   return await connectOver<T>(await openWebSocket(url, WebSocket), options)
 }
 
@@ -84,7 +84,8 @@ export class Client implements PacketSink {
     this.#transport = transport
     this.#options = options
     this.#ready = new Promise<Client>((resolve, reject) => { this.#settle = { resolve, reject } })
-    const timer = setTimeout(() => this.#fail(new PitayaError('PIT_ERR_CLIENT_TIMEOUT', 'no handshake answer')), options.connectMs ?? CONNECT_MS)
+    const { connectMs = CONNECT_MS } = options
+    const timer = setTimeout(() => this.#fail(createError('PIT_ERR_CLIENT_TIMEOUT', [], { text: `no handshake answer within ${connectMs} ms` })), connectMs)
     this.#ready.then(() => clearTimeout(timer), () => clearTimeout(timer))
     transport.handler = { onData: (bytes) => this.#onData(bytes), onClose: (code, reason) => this.#onClose(code, reason) }
     const sys = { platform: 'js', libVersion: '0.1.0', clientBuildNumber: '1', clientVersion: '0.1.0', serializer: 'json', closeReason: true }
@@ -157,7 +158,8 @@ export class Client implements PacketSink {
     const answer = this.answer = parseHandshakeAnswer(decodeJson(isZlib ? this.#inflate(body) : body))
     if (answer.code !== 200) {
       const { code = `PIT-${answer.code}`, msg = 'the server refused the handshake', metadata } = answer.error ?? {}
-      this.#fail(new PitayaError(code, msg, metadata))
+      const { retryAfterMs } = answer
+      this.#fail(new PitayaError(code, msg, retryAfterMs === undefined ? metadata : { ...metadata, retryAfterMs: String(retryAfterMs) }))
       return
     }
     for (const [route, code] of answer.dict) this.#routes.set(code, route)
@@ -168,7 +170,7 @@ export class Client implements PacketSink {
 
   #beat (intervalMs: number): void {
     this.#heartbeat = setInterval(() => {
-      if (this.#unanswered++ === MAX_UNANSWERED) this.#fail(new PitayaError('PIT_ERR_CLIENT_CLOSED', 'the server is silent'))
+      if (this.#unanswered++ === MAX_UNANSWERED) this.#fail(createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'the server is silent' }))
       else this.#send(PacketType.heartbeat, EMPTY)
     }, intervalMs)
     // In Node a connection alone, not its heartbeat, keeps the process.
@@ -214,7 +216,7 @@ export class Client implements PacketSink {
   }
 
   #inflate (data: Uint8Array): Uint8Array {
-    if (this.#options.inflate === undefined) throw new PitayaError('PIT_ERR_INFLATE', 'the server compresses: pass the option inflate')
+    if (this.#options.inflate === undefined) throw createError('PIT_ERR_INFLATE', [], { text: 'the server compresses: pass the option inflate' })
     return this.#options.inflate(data)
   }
 

@@ -1,4 +1,4 @@
-import { PitayaError } from '../lib/errors.ts'
+import { createError } from '../lib/errors.ts'
 import { noHandler, type ClientTransport } from './transport.ts'
 
 /** The part of the browsers' WebSocket that is used; the `ws` package's fits too. */
@@ -28,7 +28,7 @@ export function openWebSocket (url: string, WebSocket: WebSocketConstructor): Pr
     // An error is always followed by a close, which says more.
     socket.onerror = () => {}
     socket.onclose = ({ code, reason }: { code: number, reason: string }) => {
-      reject(new PitayaError('PIT_ERR_CLIENT_CLOSED', `no connection to ${url}: close code ${code}`))
+      reject(createError('PIT_ERR_CLIENT_CLOSED', [], { text: `no connection to ${url}: close code ${code}` }))
       transport.handler.onClose(code, reason)
     }
   })

@@ -157,13 +157,13 @@ export function isPitayaError (error: unknown): error is PitayaError {
   } catch { return false }
 }
 
-/** Makes an error of the table; `values` fill the places of its text. */
+/** Makes an error of the table; `values` fill the places of its text, or `text` says it more precisely. */
 export function createError (
-  code: ErrorCode, values: ReadonlyArray<string | number> = [], options: { metadata?: Metadata, cause?: unknown } = {}
+  code: ErrorCode, values: ReadonlyArray<string | number> = [], options: { text?: string, metadata?: Metadata, cause?: unknown } = {}
 ): PitayaError {
   const row = table[code]
   let next = 0
-  const text = row.text.replace(/%s/g, () => String(values[next++] ?? ''))
+  const text = options.text ?? row.text.replace(/%s/g, () => String(values[next++] ?? ''))
   return new PitayaError(code, text, options.metadata, { statusCode: row.status, cause: options.cause })
 }
 

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
-import { connectOver, type Client, type CloseInfo } from '../../client/client.ts'
+import { connect, connectOver, type Client, type CloseInfo } from '../../client/client.ts'
 import { noHandler, type ClientTransport } from '../../client/transport.ts'
 import { defineHandlers, notify, PitayaError, raw, request } from '../../lib/handler/define.ts'
 import { encodeMessage, MessageType } from '../../lib/protocol/message.ts'
@@ -189,13 +189,35 @@ t.test('a refused handshake rejects with the server\'s error', async (t) => {
   t.equal(app.pitaya.stats.sessions, 0)
 })
 
+t.test('a full server\'s refusal says when to come back', async (t) => {
+  const app = await build(t, { limits: { connections: 1 } })
+  await app.pitaya.inject()
+  await t.rejects(app.pitaya.inject(), { code: 'PIT-503', message: 'server is full', metadata: { retryAfterMs: '1000' } })
+})
+
 t.test('a handshake that is never answered, or ended, rejects', async (t) => {
   const silent = new FakeTransport()
-  await t.rejects(connectOver(silent, { connectMs: 10 }), { code: 'PIT_ERR_CLIENT_TIMEOUT' })
+  await t.rejects(connectOver(silent, { connectMs: 10 }), { code: 'PIT_ERR_CLIENT_TIMEOUT', message: 'no handshake answer within 10 ms', statusCode: 504 })
   t.equal(silent.isClosed, true)
   const gone = new FakeTransport()
   gone.end(4001, 'server is shutting down')
   await t.rejects(connectOver(gone), { code: 'PIT_ERR_CLIENT_CLOSED', metadata: { code: '4001' } })
+})
+
+t.test('a WebSocket that does not open rejects', async (t) => {
+  class Dead {
+    binaryType = ''
+    onopen = null
+    onmessage = null
+    onerror = null
+    onclose: ((event: object) => void) | null = null
+    constructor () { setImmediate(() => this.onclose?.({ code: 1006, reason: '' })) }
+    send (): void {}
+    close (): void {}
+  }
+  await t.rejects(connect('ws://game.example', { WebSocket: Dead }), {
+    code: 'PIT_ERR_CLIENT_CLOSED', message: 'no connection to ws://game.example: close code 1006', statusCode: 498
+  })
 })
 
 t.test('what no server sends ends the connection without a throw', async (t) => {

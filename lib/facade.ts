@@ -3,6 +3,7 @@ import type { Connection } from './agent/connection.ts'
 import { createConnectionPair, type ClientEnd } from './agent/memory-connection.ts'
 import type { TcpAcceptorInfo } from './agent/tcp-listener.ts'
 import { createError } from './errors.ts'
+import type { ServerFacade, ServerStats, UidsOutcome } from './facade-types.ts'
 import type { HandlerService } from './handler/service.ts'
 import type { AfterHook, BeforeHook, HandlerGroups, HandlersDefinition, PipelineSteps, RawHook } from './handler/types.ts'
 import type { SessionPool } from './session/pool.ts'
@@ -16,14 +17,6 @@ export interface FacadeParts {
   readonly handlers: HandlerService
   readonly sessions: SessionPool
   readonly groups: HandlerGroups
-}
-
-/** Outcome of a push or kick to uids. */
-export interface UidsOutcome {
-  /** Uids with at least one session that was reached. */
-  readonly delivered: string[]
-  /** Uids without a session here. */
-  readonly notConnected: string[]
 }
 
 const DRAIN_MS = 25_000
@@ -40,18 +33,15 @@ interface Life {
   hurry: () => void
 }
 
-/**
- * `app.pitaya`: what applications use of the server. Each Fastify scope has its own fork: `before`, `after` and `register` apply to
- * that scope and its children, everything else is the same everywhere.
- */
-export class Pitaya {
+/** `app.pitaya` of one Fastify scope, made by `fork` from its parent's; applications see it as a ServerFacade. */
+export class Facade implements ServerFacade {
   /** For forks. */
   protected readonly parts: FacadeParts
   #levels: readonly PipelineSteps[]
   #own: PipelineSteps
   #life: Life
 
-  constructor (parts: FacadeParts, parent?: Pitaya) {
+  constructor (parts: FacadeParts, parent?: Facade) {
     this.parts = parts
     this.#own = { before: [], after: [], rawBefore: [], rawAfter: [] }
     this.#levels = [...parent === undefined ? [] : parent.#levels, this.#own]
@@ -60,28 +50,22 @@ export class Pitaya {
 
   get serverType (): string { return this.parts.serverType }
   get serverId (): string { return this.parts.serverId }
-  /** Look-up by id and uid, and hooks for all sessions. */
   get sessions (): SessionPool { return this.parts.sessions }
   get groups (): HandlerGroups { return this.parts.groups }
-  /** The TCP ports, once the app is ready; those with TLS can `renewTls`. */
   get acceptors (): readonly TcpAcceptorInfo[] { return this.parts.agents.listening }
-  /** True from the start of a drain or close. */
   get isDraining (): boolean { return this.#life.draining !== undefined }
-  /** Open connections, running and waiting handlers, handlers that still run past their deadline. */
-  get stats (): { connections: number, sessions: number, running: number, waiting: number, abandoned: number } {
+  get stats (): ServerStats {
     const { agents, sessions, handlers } = this.parts
     const { running, waiting } = handlers.dispatcher
     return { connections: agents.size, sessions: sessions.size, running, waiting, abandoned: handlers.abandonedCalls }
   }
 
-  /** Adds handler structures to this server. Throws PIT_ERR_DUPLICATE_HANDLERS, PIT_ERR_DUPLICATE_PUSH, PIT_ERR_STARTED. */
   register (...definitions: HandlersDefinition[]): this {
     this.#requireStarting('register')
     for (const definition of definitions) this.parts.handlers.register(definition, this.#levels)
     return this
   }
 
-  /** Runs before the handlers of this scope: on the decoded message, or with `raw` on its bytes. Throws PIT_ERR_STARTED. */
   before (hook: BeforeHook): this
   before (hook: RawHook, options: { raw: true }): this
   before (hook: BeforeHook | RawHook, options?: { raw?: boolean }): this {
@@ -91,7 +75,6 @@ export class Pitaya {
     return this
   }
 
-  /** Runs after the handlers of this scope: on their result or error, or with `raw` on the bytes of the answer. Throws PIT_ERR_STARTED. */
   after (hook: AfterHook): this
   after (hook: RawHook, options: { raw: true }): this
   after (hook: AfterHook | RawHook, options?: { raw?: boolean }): this {
@@ -101,21 +84,15 @@ export class Pitaya {
     return this
   }
 
-  /** Pushes to all sessions of these uids. Rejects with PIT_ERR_PUSH_UNKNOWN, PIT_ERR_PUSH_BODY. */
   async push (uids: string | readonly string[], route: string, value: unknown): Promise<UidsOutcome> {
     const push = this.parts.handlers.pushes.broadcast(route, value)
     return this.#each(uids, (session) => push.to(session))
   }
 
-  /** Kicks all sessions of these uids. The reason reaches clients that read it. */
   async kick (uids: string | readonly string[], reason?: string): Promise<UidsOutcome> {
     return this.#each(uids, (session) => { session.kick(reason); return true })
   }
 
-  /**
-   * Takes over a client from an acceptor of your own: its connection's handler is set when this returns.
-   * False: clients come too fast, or the server is closing, and the connection was destroyed.
-   */
   accept (connection: Connection, request?: unknown): boolean {
     const verdict = this.parts.agents.canAccept()
     if (verdict === 'rate' || verdict === 'draining') {
@@ -134,11 +111,6 @@ export class Pitaya {
     return client
   }
 
-  /**
-   * Takes no more clients, finishes what is in hand and closes the clients with 4001, while HTTP goes on. Harmless when called again:
-   * the shortest time given counts.
-   * @param options.timeoutMs all of it, default 25,000
-   */
   async drain ({ timeoutMs = DRAIN_MS }: { timeoutMs?: number } = {}): Promise<void> {
     const life = this.#life
     life.drainedAt = Math.min(life.drainedAt, performance.now() + timeoutMs)
@@ -148,7 +120,7 @@ export class Pitaya {
   }
 
   /** A child scope's facade. */
-  fork (): Pitaya { return new Pitaya(this.parts, this) }
+  fork (): Facade { return new Facade(this.parts, this) }
 
   /** Called when everything is compiled. */
   ready (): void { this.#life.isReady = true }

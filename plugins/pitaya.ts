@@ -8,7 +8,8 @@ import { inflateSync } from 'node:zlib'
 import { connectOver, type Connected, type ConnectOptions, type Structures } from '../client/client.ts'
 import { overMemory } from '../client/memory.ts'
 import { createError } from '../lib/errors.ts'
-import { Pitaya as Facade, type FacadeParts } from '../lib/facade.ts'
+import { Facade, type FacadeParts } from '../lib/facade.ts'
+import type { ServerFacade } from '../lib/facade-types.ts'
 import { resolveOptions, type PitayaOptions as Options, type ResolvedOptions } from '../lib/options.ts'
 import { createRuntime } from '../lib/runtime.ts'
 import { resolveSerializers } from '../lib/serializers/index.ts'
@@ -30,8 +31,8 @@ export type { TcpAcceptorInfo } from '../lib/agent/tcp-listener.ts'
 export type { HandshakeInput, HandshakeValidator } from '../lib/agent/greeter.ts'
 export type { LimitOptions } from '../lib/options.ts'
 export type { Codec, Serializer, WireError } from '../lib/serializers/serializer.ts'
-export type { Session } from '../lib/session/session.ts'
-export type { SessionPool } from '../lib/session/pool.ts'
+export type { ServerStats, Sessions, UidsOutcome } from '../lib/facade-types.ts'
+export type { BindHook, BindPolicy, CloseHook } from '../lib/session/pool.ts'
 export type * from '../lib/handler/types.ts'
 
 /** A hook that guards the admin routes: it replies, or throws, to refuse. */
@@ -39,17 +40,21 @@ export type AdminAuth = onRequestHookHandler | onRequestAsyncHookHandler
 export type PitayaOptions = Options<RouteHandlerMethod, TlsOptions, AdminAuth, FastifyRequest>
 
 /** `app.pitaya`, with the client for tests. */
-export class Pitaya extends Facade {
+export interface Pitaya extends ServerFacade {
   /**
    * A client over a connection in memory, through the full stack, once the app is ready: for tests, without a port.
    * Rejects with what the server refused the handshake with.
    */
+  inject<T extends Structures = any> (options?: ConnectOptions & { remoteAddress?: string }): Promise<Connected<T>>
+}
+
+class PluginFacade extends Facade implements Pitaya {
   async inject<T extends Structures = any> (options: ConnectOptions & { remoteAddress?: string } = {}): Promise<Connected<T>> {
     const { remoteAddress, ...rest } = options
     return await connectOver<T>(overMemory(this.openPair(remoteAddress)), { inflate: (data) => inflateSync(data), ...rest })
   }
 
-  override fork (): Pitaya { return new Pitaya(this.parts, this) }
+  override fork (): PluginFacade { return new PluginFacade(this.parts, this) }
 }
 
 declare module 'fastify' { interface FastifyInstance { pitaya: Pitaya } }
@@ -66,7 +71,7 @@ const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
     runtime.wheel.stop()
   })
 
-  fastify.addHook('onReady', async () => fastify.pitaya.ready())
+  fastify.addHook('onReady', async () => facadeOf(fastify).ready())
 
   await fastify.register(sessions, { runtime })
   await fastify.register(handlers, { runtime })
@@ -81,8 +86,8 @@ const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
     sessions: fastify.pitayaSessions,
     groups: fastify.pitayaGroups
   }
-  fastify.decorate('pitaya', new Pitaya(parts))
-  fastify.addHook('onRegister', (instance) => { instance.pitaya = instance.pitaya.fork() })
+  fastify.decorate('pitaya', new PluginFacade(parts))
+  fastify.addHook('onRegister', (instance) => { instance.pitaya = facadeOf(instance).fork() })
 
   const { acceptors } = given
   if (acceptors !== undefined && acceptors !== false) {
@@ -96,6 +101,10 @@ const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
   }
   if (given.admin !== undefined) await fastify.register(admin, { ...given.admin, prefix: given.admin.prefix ?? '/admin' })
   if (given.ops !== undefined && given.ops !== false) await fastify.register(ops, { prefix: given.ops === true ? '' : given.ops.prefix ?? '' })
+}
+
+function facadeOf ({ pitaya }: FastifyInstance): PluginFacade {
+  return pitaya as PluginFacade
 }
 
 function listOf<T> (value: T | T[] | undefined): T[] {

@@ -2,9 +2,11 @@
 import { EventEmitter, once } from 'node:events'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { ClientEnd } from '../../lib/agent/memory-connection.ts'
+import type { Facade } from '../../lib/facade.ts'
 import type { HandlersDefinition } from '../../lib/handler/types.ts'
 import { createMessageView, decodeMessage, encodeMessage, MessageType } from '../../lib/protocol/message.ts'
 import { encodePacket, PacketDecoder, PacketType } from '../../lib/protocol/packet.ts'
+import type { SessionPool } from '../../lib/session/pool.ts'
 import pitaya, { type PitayaOptions } from '../../plugins/pitaya.ts'
 
 const DEADLINE_MS = 8000
@@ -125,9 +127,19 @@ export class RawClient extends EventEmitter {
   close (): void { this.#end.close(1000, '') }
 }
 
+/** The client's end of a connection in memory, already accepted. */
+export function openPair (app: FastifyInstance, remoteAddress?: string): ClientEnd {
+  return (app.pitaya as unknown as Facade).openPair(remoteAddress)
+}
+
+/** The sessions with what applications do not see of them. */
+export function sessionPool (app: FastifyInstance): SessionPool {
+  return (app.pitaya as unknown as Facade).sessions
+}
+
 /** A client over memory; `greet` does the handshake. */
 export function rawClient (app: FastifyInstance, remoteAddress?: string): RawClient {
-  return new RawClient(app.pitaya.openPair(remoteAddress))
+  return new RawClient(openPair(app, remoteAddress))
 }
 
 /** A client that is through its handshake. */

@@ -4,7 +4,7 @@ import t from 'tap'
 import { createConnectionPair } from '../../lib/agent/memory-connection.ts'
 import { defineHandlers, request } from '../../lib/handler/define.ts'
 import pitaya from '../../plugins/pitaya.ts'
-import { build, eventually, rawClient } from '../helpers/app.ts'
+import { build, eventually, openPair, rawClient } from '../helpers/app.ts'
 
 const room = defineHandlers('room', { pushes: { onText: Type.String() } }, {
   join: request({ body: Type.String() }, (uid, { session }) => session.bind(uid)),
@@ -65,7 +65,7 @@ t.test('before the app is ready no client is taken', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(pitaya, { acceptors: false })
-  t.throws(() => app.pitaya.openPair(), /await app\.ready\(\)/)
+  t.throws(() => openPair(app), /await app\.ready\(\)/)
   await t.rejects(app.pitaya.inject(), /await app\.ready\(\)/)
 })
 

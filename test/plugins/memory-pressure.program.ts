@@ -6,6 +6,7 @@ import { defineHandlers, request } from '../../lib/handler/define.ts'
 import { PitayaError } from '../../lib/errors.ts'
 import { encodePacket, PacketType } from '../../lib/protocol/packet.ts'
 import pitaya from '../../plugins/pitaya.ts'
+import { openPair } from '../helpers/app.ts'
 
 const READERS = 5000
 const EMPTY = new Uint8Array(0)
@@ -27,7 +28,7 @@ const healthy = await app.pitaya.inject()
 
 /** A client that stops reading after its handshake. */
 async function stall (): Promise<void> {
-  const end = app.pitaya.openPair()
+  const end = openPair(app)
   end.handler = { onData () { end.pause() }, onDrain () {}, onClose () {} }
   end.write(encodePacket(PacketType.handshake, Buffer.from('{}')))
   end.write(encodePacket(PacketType.ack, EMPTY))

@@ -4,7 +4,7 @@ import t from 'tap'
 import { defineHandlers, definePitaya, notify, PitayaError, request } from '../../lib/handler/define.ts'
 import type { HandlerSession } from '../../lib/handler/types.ts'
 import pitaya, { fastifyPitaya, PitayaError as Exported } from '../../plugins/pitaya.ts'
-import { build, eventually } from '../helpers/app.ts'
+import { build, eventually, sessionPool } from '../helpers/app.ts'
 import { defer } from '../helpers/core.ts'
 import { logSink } from '../helpers/log.ts'
 
@@ -97,7 +97,7 @@ t.test('a bind hook refuses with its own words; the session goes on unbound', as
   const client = await app.pitaya.inject({ user: { name: 'eve' } })
   await t.rejects(client.request('room.join'), { code: 'BANNED', message: 'go away' })
   t.equal(await client.request('room.score'), -1)
-  t.equal(app.pitaya.sessions.boundUids, 0)
+  t.equal(sessionPool(app).boundUids, 0)
 })
 
 t.test('a bind hook that pushes reaches the client before the answer of its bind', async (t) => {

@@ -7,7 +7,7 @@ import type { MemoryGroups } from '../../lib/groups/memory.ts'
 import { encodeMessage, MessageType, type MessageFields } from '../../lib/protocol/message.ts'
 import { encodePacket, PacketType } from '../../lib/protocol/packet.ts'
 import { defineHandlers, notify, PitayaError, raw, request } from '../../lib/handler/define.ts'
-import { eventually, rawClient, type RawClient } from '../helpers/app.ts'
+import { eventually, rawClient, sessionPool, type RawClient } from '../helpers/app.ts'
 import { FUZZ_TIMEOUT_MS, fuzzSeed, Mutator, propertyRuns, Random } from '../helpers/fuzz.ts'
 import { fromHex, readVectors } from '../helpers/vectors.ts'
 import { carriers, serve, tcpClient, type Served } from '../helpers/wire.ts'
@@ -163,7 +163,7 @@ t.test(`the whole server under ${PACKETS} hostile packets of ${CONNECTIONS} conn
   const { app } = served
   const idle = { connections: 0, sessions: 0, running: 0, waiting: 0, abandoned: 0 }
   await eventually(() => JSON.stringify(app.pitaya.stats) === JSON.stringify(idle), `nothing is left: ${JSON.stringify(app.pitaya.stats)}`)
-  t.strictSame([app.pitaya.sessions.size, app.pitaya.sessions.boundUids, app.getDecorator<MemoryGroups>('pitayaGroups').size], [0, 0, 0])
+  t.strictSame([app.pitaya.sessions.size, sessionPool(app).boundUids, app.getDecorator<MemoryGroups>('pitayaGroups').size], [0, 0, 0])
   t.strictSame(errors, [], 'nothing went wrong inside')
   t.strictSame([...codes].filter((code) => !code.startsWith('PIT_ERR_')), [])
   t.notOk(served.closed.some(({ reason }) => reason === 'internal'))

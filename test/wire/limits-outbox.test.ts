@@ -3,7 +3,7 @@ import { Type } from '@sinclair/typebox'
 import { closes } from '../../lib/errors.ts'
 import { defineHandlers, raw, request } from '../../lib/handler/define.ts'
 import type { Session } from '../../lib/session/session.ts'
-import { eventually, RawClient } from '../helpers/app.ts'
+import { eventually, RawClient, sessionPool } from '../helpers/app.ts'
 import { startProxy } from '../helpers/proxy.ts'
 import { carriers, serve, tcpEnd, type Served } from '../helpers/wire.ts'
 
@@ -20,7 +20,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 async function working (served: Served, client: RawClient): Promise<Session> {
   await client.greet()
   client.request(1, 'room.id')
-  return served.app.pitaya.sessions.get(await client.answer(1))!
+  return sessionPool(served.app).get(await client.answer(1))!
 }
 
 /** Pushes to a session until it is closed or so many bytes are pushed. */

@@ -5,7 +5,7 @@ import type { HandshakeValidator } from '../../lib/agent/greeter.ts'
 import { encodeMessage, MessageType } from '../../lib/protocol/message.ts'
 import { encodePacket, PacketType } from '../../lib/protocol/packet.ts'
 import { defineHandlers, PitayaError, request } from '../../lib/handler/define.ts'
-import { eventually, rawClient, type RawClient } from '../helpers/app.ts'
+import { eventually, rawClient, sessionPool, type RawClient } from '../helpers/app.ts'
 import { carriers, serve, tcpClient, webSocketClient, type Served } from '../helpers/wire.ts'
 
 const Me = Type.Object({ uid: Type.String(), data: Type.String() })
@@ -59,7 +59,7 @@ for (const [how, validator, error] of failing) {
     }
     await eventually(() => served.closed.length === everyCarrier.length, 'the server sees the closes')
     for (const { code } of served.closed) t.equal(code, 4503)
-    t.equal(served.app.pitaya.sessions.boundUids, 0)
+    t.equal(sessionPool(served.app).boundUids, 0)
   })
 }
 
@@ -138,7 +138,7 @@ t.test('a client that leaves while its validator runs is not bound afterwards', 
     await client.closed()
     letGo()
     await later()
-    t.strictSame([served.app.pitaya.sessions.boundUids, served.app.pitaya.stats.sessions], [0, 0])
+    t.strictSame([sessionPool(served.app).boundUids, served.app.pitaya.stats.sessions], [0, 0])
   }
 })
 

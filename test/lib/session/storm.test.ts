@@ -8,7 +8,7 @@ import { Call } from '../../../lib/handler/call.ts'
 import type { MemoryGroups } from '../../../lib/groups/memory.ts'
 import type { BindPolicy } from '../../../lib/session/pool.ts'
 import { Session } from '../../../lib/session/session.ts'
-import { build, eventually, rawClient, type RawClient } from '../../helpers/app.ts'
+import { build, eventually, rawClient, sessionPool, type RawClient } from '../../helpers/app.ts'
 import { fuzzRuns, fuzzSeed, FUZZ_TIMEOUT_MS, Random } from '../../helpers/fuzz.ts'
 
 t.setTimeout(FUZZ_TIMEOUT_MS)
@@ -104,7 +104,7 @@ for (const policy of ['kick-old', 'refuse-new', 'allow'] satisfies BindPolicy[])
     }))
     await eventually(() => app.pitaya.stats.connections === 0 && app.pitaya.stats.running === 0, 'every client to be gone')
     t.strictSame(app.pitaya.stats, { connections: 0, sessions: 0, running: 0, waiting: 0, abandoned: 0 })
-    t.equal(app.pitaya.sessions.boundUids, 0)
+    t.equal(sessionPool(app).boundUids, 0)
     t.ok(closed > steps / 10, `${closed} sessions`)
     for (let i = 0; i < 5; i++) {
       t.ok(await app.pitaya.groups.count(`g${i}`).catch(() => 0) === 0)

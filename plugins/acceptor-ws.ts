@@ -3,10 +3,10 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import fp from 'fastify-plugin'
-import websocket, { type WebsocketPluginOptions } from '@fastify/websocket'
+import websocket from '@fastify/websocket'
 import type {
   FastifyInstance, FastifyPluginAsync, FastifyRequest, FastifySchema,
-  onResponseHookHandler, preValidationHookHandler, RouteHandlerMethod
+  onResponseHookHandler, preCloseHookHandler, preValidationHookHandler, RouteHandlerMethod
 } from 'fastify'
 import type { WebSocket } from 'ws'
 import { plainAddress, type Acceptance } from '../lib/agent/connection.ts'
@@ -38,11 +38,23 @@ export interface WebSocketAcceptorOptions {
   maxPacketBytes?: number
 }
 
+/** Options of @fastify/websocket, spelled out: applications that do not use it need not have its types. */
+export interface WebsocketOptions {
+  readonly options: Readonly<{
+    maxPayload: number
+    maxFragments: number
+    maxBufferedChunks: number
+    perMessageDeflate: boolean
+    skipUTF8Validation: boolean
+  }>
+  readonly preClose: preCloseHookHandler
+}
+
 /**
  * For a host that registers @fastify/websocket itself: `app.register(websocket, websocketOptions)`.
  * Our limits, no compression, and a `preClose` that leaves our sockets to the agents, which have something to say first.
  */
-export const websocketOptions: WebsocketPluginOptions = createWebsocketOptions(MAX_PACKET_BYTES)
+export const websocketOptions: WebsocketOptions = createWebsocketOptions(MAX_PACKET_BYTES)
 
 /** A WebSocket route of the scope it is registered in: that scope's hooks guard the upgrade. */
 const acceptorWs: FastifyPluginAsync<WebSocketAcceptorOptions> = async (fastify, options) => {
@@ -100,9 +112,9 @@ async function useWebsocket (fastify: FastifyInstance, maxPacketBytes: number): 
   }
   const own = createWebsocketOptions(maxPacketBytes)
   // Another scope has it: its listener brings every upgrade to the router, a second one would do it twice.
-  if (upgradeListeners(server) > 0) own.options = { ...own.options, server: new EventEmitter() as Server }
-  else server.on('upgrade', limitIdle)
-  await fastify.register(websocket, own)
+  const isSecond = upgradeListeners(server) > 0
+  if (!isSecond) server.on('upgrade', limitIdle)
+  await fastify.register(websocket, isSecond ? { ...own, options: { ...own.options, server: new EventEmitter() as Server } } : own)
   fastify.addHook('onReady', async () => {
     if (upgradeListeners(server) > 1) throw createError('PIT_ERR_WEBSOCKET_ORDER')
   })
@@ -131,8 +143,8 @@ const endRefused: onResponseHookHandler = (request, _, done) => {
   done()
 }
 
-function createWebsocketOptions (maxPacketBytes: number): WebsocketPluginOptions {
-  const limits = {
+function createWebsocketOptions (maxPacketBytes: number): WebsocketOptions {
+  const options = {
     maxPayload: maxPacketBytes + PACKET_HEADER_BYTES,
     maxFragments: 64,
     maxBufferedChunks: 1024,
@@ -141,7 +153,7 @@ function createWebsocketOptions (maxPacketBytes: number): WebsocketPluginOptions
     skipUTF8Validation: true,
     [kOurs]: true
   }
-  return { options: limits, preClose: closeOthers }
+  return { options, preClose: closeOthers }
 }
 
 /** Our sockets are closed by their agents; the host's as @fastify/websocket would. Upgrades that still come are answered 503. */

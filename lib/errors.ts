@@ -9,6 +9,7 @@ const table = {
   PIT_ERR_NO_ACCEPTOR: { status: 500, text: 'fastify-pitaya: a frontend needs an acceptor: give acceptors.websocket or acceptors.tcp, or acceptors: false for a backend or a test' },
   PIT_ERR_ADMIN_OPEN: { status: 500, text: 'fastify-pitaya: the admin routes need admin.token or admin.auth' },
   PIT_ERR_WEBSOCKET_ORDER: { status: 500, text: 'fastify-pitaya: @fastify/websocket was registered after fastify-pitaya: register it before' },
+  PIT_ERR_REGISTERED: { status: 500, text: 'fastify-pitaya: this scope has a server: register a second one in a scope beside it, app.register(async (scope) => { await scope.register(pitaya) })' },
   PIT_ERR_STARTED: { status: 500, text: 'fastify-pitaya: %s must be called before the app is ready' },
   PIT_ERR_DUPLICATE_HANDLERS: { status: 500, text: 'fastify-pitaya: handlers "%s" are registered twice' },
   PIT_ERR_HANDLER: { status: 500, text: 'fastify-pitaya: handler %s: %s' },

@@ -4,6 +4,7 @@ import { createConnectionPair, type ClientEnd } from './agent/memory-connection.
 import type { TcpAcceptorInfo } from './agent/tcp-listener.ts'
 import { createError } from './errors.ts'
 import type { ServerFacade, ServerStats, UidsOutcome } from './facade-types.ts'
+import { checkDefined } from './handler/check.ts'
 import type { HandlerService } from './handler/service.ts'
 import type { AfterHook, BeforeHook, HandlerGroups, HandlersDefinition, PipelineSteps, RawHook } from './handler/types.ts'
 import type { SessionPool } from './session/pool.ts'
@@ -62,6 +63,7 @@ export class Facade implements ServerFacade {
 
   register (...definitions: HandlersDefinition[]): this {
     this.#requireStarting('register')
+    definitions.forEach(checkDefined)
     for (const definition of definitions) this.parts.handlers.register(definition, this.#levels)
     return this
   }

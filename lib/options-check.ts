@@ -1,5 +1,5 @@
 import { Type, type TSchema } from '@sinclair/typebox'
-import { ValueErrorType } from '@sinclair/typebox/errors'
+import { ValueErrorType, type ValueError } from '@sinclair/typebox/errors'
 import { Value } from '@sinclair/typebox/value'
 import { createError } from './errors.ts'
 import type { PitayaOptions } from './options.ts'
@@ -8,13 +8,15 @@ const Positive = Type.Integer({ minimum: 1 })
 const Ms = Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })
 const Callback = Type.Function([], Type.Any())
 const Anything = Type.Any()
-const Name = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
+/** `description` ends the message of the error: "must be ...". */
+const Name = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$', description: '1 to 64 letters, digits, "_" or "-"' })
+const Path = Type.String({ pattern: '^/', description: 'a text that begins with "/"' })
 const closed = { additionalProperties: false }
 
 const WebSocketAcceptor = Type.Object({
-  path: Type.Optional(Type.String({ pattern: '^/' })),
+  path: Type.Optional(Path),
   page: Type.Optional(Callback),
-  origins: Type.Optional(Type.Union([Type.Array(Type.String()), Type.Literal('*')]))
+  origins: Type.Optional(Type.Union([Type.Array(Type.String()), Type.Literal('*')], { description: "an array of origins, or '*'" }))
 }, closed)
 
 const TcpAcceptor = Type.Object({
@@ -49,6 +51,9 @@ const Limits = Type.Object({
 }, closed)
 
 const OwnSerializer = Type.Object({ name: Type.String(), compile: Callback, encodeError: Callback })
+const SerializerChoice = Type.Union([Type.Literal('json'), Type.Literal('avro'), OwnSerializer], {
+  description: "'json', 'avro' or a Serializer: { name, compile, encodeError }"
+})
 const Acceptors = Type.Object({ websocket: Type.Optional(Anything), tcp: Type.Optional(Anything) }, closed)
 const ProxyProtocol = Type.Object({ trusted: Type.Optional(Type.Array(Type.String())) }, closed)
 const Compression = Type.Object({ minBytes: Positive }, closed)
@@ -60,9 +65,11 @@ const Options = Type.Object({
   serverId: Name,
   frontend: Type.Boolean(),
   acceptors: Anything,
-  serializers: Type.Array(Type.Union([Type.Literal('json'), Type.Literal('avro'), OwnSerializer]), { minItems: 1 }),
+  serializers: Type.Array(SerializerChoice, { minItems: 1, description: 'an array with at least one serializer' }),
   defaultSerializer: Type.String(),
-  dictionary: Type.Optional(Type.Union([Type.Literal('auto'), Type.Record(Type.String(), Type.Integer({ minimum: 0, maximum: 65535 }))])),
+  dictionary: Type.Optional(Type.Union([Type.Literal('auto'), Type.Record(Type.String(), Type.Integer({ minimum: 0, maximum: 65535 }))], {
+    description: "'auto', or an object of routes with their codes, 0 to 65535"
+  })),
   compression: Anything,
   heartbeatSeconds: Type.Number({ minimum: 0.1, maximum: 86400 }),
   handshake: Type.Object({
@@ -71,7 +78,9 @@ const Options = Type.Object({
   }, closed),
   session: Type.Object({
     data: Type.Optional(Anything),
-    policy: Type.Union([Type.Literal('kick-old'), Type.Literal('refuse-new'), Type.Literal('allow')]),
+    policy: Type.Union([Type.Literal('kick-old'), Type.Literal('refuse-new'), Type.Literal('allow')], {
+      description: 'one of kick-old, refuse-new, allow'
+    }),
     dataBytes: Positive,
     onBind: Type.Optional(Callback),
     afterBind: Type.Optional(Callback),
@@ -80,7 +89,7 @@ const Options = Type.Object({
   concurrency: Type.Object({ handler: Type.Object({ dispatch: Positive }, closed) }, closed),
   limits: Limits,
   admin: Type.Optional(Type.Object({
-    prefix: Type.Optional(Type.String({ pattern: '^/' })),
+    prefix: Type.Optional(Path),
     token: Type.Optional(Type.String({ minLength: 1 })),
     auth: Type.Optional(Callback)
   }, closed)),
@@ -111,7 +120,7 @@ export function checkOptions (merged: Merged, given: PitayaOptions<any, any, any
   checkChoice('ops', Ops, ops ?? false)
   checkAcceptors(merged, given.acceptors)
   const names = merged.serializers.map((serializer) => typeof serializer === 'string' ? serializer : serializer.name)
-  if (!names.includes(merged.defaultSerializer)) refuse('defaultSerializer', 'is not one of serializers')
+  if (!names.includes(merged.defaultSerializer)) refuse('defaultSerializer', `must be one of the serializers: ${names.join(', ')}`)
 }
 
 function checkAcceptors ({ frontend }: Merged, given: unknown): void {
@@ -139,14 +148,22 @@ function eachOf (kind: string, value: unknown): Array<[path: string, acceptor: {
 
 /** A boolean, or an object of this schema. */
 function checkChoice (path: string, schema: TSchema, value: unknown): void {
-  if (typeof value !== 'boolean') check(path, schema, value)
+  if (typeof value === 'boolean') return
+  if (!isObject(value)) refuse(path, 'must be true, false or an object')
+  check(path, schema, value)
 }
 
 function check (path: string, schema: TSchema, value: unknown): void {
   const error = Value.Errors(schema, value).First()
   if (error === undefined) return
   const name = `${path}${error.path.replaceAll('/', '.')}`.replace(/^\./, '')
-  refuse(name, error.type === ValueErrorType.ObjectAdditionalProperties ? 'is unknown' : `is not valid: ${error.message.toLowerCase()}`)
+  refuse(name, explain(error))
+}
+
+function explain ({ type, schema, message }: ValueError): string {
+  if (type === ValueErrorType.ObjectAdditionalProperties) return 'is unknown'
+  if (type === ValueErrorType.ObjectRequiredProperty) return 'is required'
+  return schema.description === undefined ? `is not valid: ${message.replace(/^E/, 'e')}` : `must be ${schema.description}`
 }
 
 function isObject (value: unknown): boolean {

@@ -60,6 +60,7 @@ class PluginFacade extends Facade implements Pitaya {
 declare module 'fastify' { interface FastifyInstance { pitaya: Pitaya } }
 
 const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
+  if (fastify.hasDecorator('pitaya')) throw createError('PIT_ERR_REGISTERED')
   const options = resolveOptions<PitayaOptions>(given)
   checkCloseMs(fastify, options)
   const log = fastify.log.child({ serverId: options.serverId, serverType: options.serverType })

@@ -118,7 +118,7 @@ export function createTrust (entries: readonly string[]): (address: string) => b
     const bits = version === 4 ? 32 : 128
     const length = prefix === undefined ? bits : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Infinity
     if (version === 0 || more.length > 0 || length > bits) {
-      throw createError('PIT_ERR_OPTIONS', [`proxyProtocol.trusted: "${entry}" is neither an address nor a network`])
+      throw createError('PIT_ERR_OPTIONS', [`acceptors.tcp.proxyProtocol.trusted: "${entry}" is neither an address nor a network (10.0.0.0/8)`])
     }
     list.addSubnet(address, length, version === 4 ? 'ipv4' : 'ipv6')
   }

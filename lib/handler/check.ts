@@ -44,6 +44,13 @@ export function checkHandlers (name: string, options: Partial<HandlersDefinition
   }
 }
 
+/** Checks what a server is given to register. */
+export function checkDefined (definition: unknown): asserts definition is HandlersDefinition {
+  const { name, pushes, methods } = (definition ?? {}) as Partial<HandlersDefinition>
+  if (typeof name === 'string' && isObject(pushes) && isObject(methods)) return
+  refuse('app.pitaya.register()', 'takes what defineHandlers(name, methods) returns')
+}
+
 /** Checks what `definePitaya` was given. */
 export function checkPitaya (schemas: object): void {
   for (const [name, schema] of Object.entries(schemas)) {

@@ -5,6 +5,7 @@ import { HEADER_BYTES, MAX_BODY_BYTES, PacketType, writePacketHeader } from '../
 import type { RouteDictionary } from '../protocol/route.ts'
 import type { Codec, Serializer } from '../serializers/serializer.ts'
 import type { Session, SharedPush } from '../session/session.ts'
+import { compileCodecs } from './compile-codecs.ts'
 import { isRaw } from './raw.ts'
 import type { MessageSchema, PushSchemas } from './types.ts'
 
@@ -48,7 +49,7 @@ export class PushRegistry {
     for (const [name, schema] of this.#declared) {
       const code = dictionary.codeOf(name)
       const head = encodeMessage({ type: MessageType.push, route: name, routeCode: code === -1 ? undefined : code, data: EMPTY })
-      const codecs = isRaw(schema) ? 'raw' : serializers.map((serializer) => serializer.compile(schema, `push.${name}`))
+      const codecs = isRaw(schema) ? 'raw' : compileCodecs(schema, serializers, `push.${name}`)
       this.#compiled.set(name, { name, head, codecs })
     }
   }

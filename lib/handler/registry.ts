@@ -1,7 +1,8 @@
 import type { TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
-import { createError, PitayaError } from '../errors.ts'
+import { createError } from '../errors.ts'
 import type { Codec, Serializer } from '../serializers/serializer.ts'
+import { compileCodecs } from './compile-codecs.ts'
 import { isRaw } from './raw.ts'
 import { composeSteps, type Step } from './step.ts'
 import type { HandlersDefinition, MessageSchema, MethodDefinition, PipelineSteps } from './types.ts'
@@ -81,12 +82,5 @@ function stepsOf ({ before, after }: Pick<MethodDefinition, 'before' | 'after'>)
 function compilePart (schema: MessageSchema | undefined, serializers: readonly Serializer[], name: string): CompiledPart {
   if (schema === undefined) return undefined
   if (isRaw(schema)) return 'raw'
-  return serializers.map((serializer) => {
-    try {
-      return serializer.compile(schema, name)
-    } catch (error) {
-      const hint = `${(error as Error).message} (serializer "${serializer.name}"; a server that does not offer it takes the schema: option serializers)`
-      throw error instanceof PitayaError ? createError('PIT_ERR_SCHEMA', [name, hint], { cause: error }) : error
-    }
-  })
+  return compileCodecs(schema, serializers, name)
 }

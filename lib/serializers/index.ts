@@ -1,6 +1,9 @@
 import { createError } from '../errors.ts'
 import type { Serializer } from './serializer.ts'
 
+/** Ends the message of PIT_ERR_OPTIONS. */
+const CHOICE = "must be 'json', 'avro' or a Serializer: { name, compile, encodeError }"
+
 const members = {
   json: async () => (await import('./json.ts')).createJsonSerializer(),
   avro: async () => (await import('./avro.ts')).createAvroSerializer()
@@ -17,7 +20,7 @@ export async function resolveSerializers (options: ReadonlyArray<SerializerName 
   const resolved: Serializer[] = []
   for (const option of options) {
     const serializer = typeof option === 'string' ? await create(option) : option
-    if (!isSerializer(serializer)) throw createError('PIT_ERR_OPTIONS', ['serializers: a value needs name, compile and encodeError'])
+    if (!isSerializer(serializer)) throw createError('PIT_ERR_OPTIONS', [`serializers ${CHOICE}`])
     if (resolved.some(({ name }) => name === serializer.name)) throw createError('PIT_ERR_DUPLICATE_SERIALIZER', [serializer.name])
     resolved.push(serializer)
   }
@@ -25,7 +28,7 @@ export async function resolveSerializers (options: ReadonlyArray<SerializerName 
 }
 
 async function create (name: SerializerName): Promise<Serializer> {
-  if (!Object.hasOwn(members, name)) throw createError('PIT_ERR_OPTIONS', [`serializers: there is no "${name}", only ${serializerNames.join(' and ')}`])
+  if (!Object.hasOwn(members, name)) throw createError('PIT_ERR_OPTIONS', [`serializers ${CHOICE}`])
   return await members[name]()
 }
 

@@ -110,6 +110,27 @@ for (const [option, given] of invalid) {
   })
 }
 
+const explained: Array<[given: object, message: string]> = [
+  [{ session: { policy: 'kick' } }, 'session.policy must be one of kick-old, refuse-new, allow'],
+  [{ serializers: ['xml'] }, "serializers.0 must be 'json', 'avro' or a Serializer: { name, compile, encodeError }"],
+  [{ serializers: [] }, 'serializers must be an array with at least one serializer'],
+  [{ serializers: ['json'], defaultSerializer: 'avro' }, 'defaultSerializer must be one of the serializers: json'],
+  [{ serverType: 'my game' }, 'serverType must be 1 to 64 letters, digits, "_" or "-"'],
+  [{ dictionary: 'all' }, "dictionary must be 'auto', or an object of routes with their codes, 0 to 65535"],
+  [{ compression: 1024 }, 'compression must be true, false or an object'],
+  [{ ops: '/' }, 'ops must be true, false or an object'],
+  [{ admin: { prefix: 'admin' } }, 'admin.prefix must be a text that begins with "/"'],
+  [{ acceptors: { websocket: { origins: 'x' } } }, "acceptors.websocket.origins must be an array of origins, or '*'"],
+  [{ acceptors: { tcp: { port: 0, proxyProtocol: 'v2' } } }, 'acceptors.tcp.proxyProtocol must be true, false or an object'],
+  [{ acceptors: { tcp: {} } }, 'acceptors.tcp.port is required'],
+  [{ closeMs: 0 }, 'closeMs is not valid: expected integer to be greater or equal to 1']
+]
+for (const [given, message] of explained) {
+  t.test(`the refusal says what is wanted: ${message}`, async (t) => {
+    t.throws(() => resolve(given), { code: 'PIT_ERR_OPTIONS', message: `fastify-pitaya: option ${message}` })
+  })
+}
+
 const unknown: Array<[option: string, given: object]> = [
   ['typo', { typo: SECRET }],
   ['handshake.typo', { handshake: { typo: SECRET } }],

@@ -198,7 +198,7 @@ t.test('a trusted hop that is no address is a start error', async t => {
     const app = Fastify()
     app.register(new StubAgents().plugin)
     app.register(acceptorTcp, { port: 0, proxyProtocol: { trusted: [entry] } })
-    await t.rejects(async () => { await app.ready() }, { code: 'PIT_ERR_OPTIONS' }, entry)
+    await t.rejects(async () => { await app.ready() }, { code: 'PIT_ERR_OPTIONS', message: /option acceptors\.tcp\.proxyProtocol\.trusted: ".*" is neither/ }, entry)
   }
 })
 

@@ -154,7 +154,17 @@ t.test('what cannot start fails the start, by name', async (t) => {
   await t.rejects(start({ session: other }, (app) => app.pitaya.register(room)), { code: 'PIT_ERR_SCHEMA' })
   const body = Type.Union([Type.Object({ a: Type.Integer() }), Type.Object({ b: Type.Integer() })])
   const unmapped = defineHandlers('odd', { ask: request({ body }, () => {}) })
-  await t.rejects(start({}, (app) => app.pitaya.register(unmapped)), { code: 'PIT_ERR_SCHEMA', message: /odd\.ask\.body/ })
+  const refused = (place: string): RegExp => new RegExp(`^fastify-pitaya: ${place}: (?!.*fastify-pitaya).* \\(serializer "avro"; .*option serializers\\)$`)
+  await t.rejects(start({}, (app) => app.pitaya.register(unmapped)), { code: 'PIT_ERR_SCHEMA', message: refused('game\\.odd\\.ask\\.body') })
+  const pushing = defineHandlers('odd', { pushes: { onOdd: body } }, {})
+  await t.rejects(start({}, (app) => app.pitaya.register(pushing)), { code: 'PIT_ERR_SCHEMA', message: refused('push\\.onOdd') })
+  for (const wrong of [undefined, null, 'room', { foo: 1 }, () => {}]) {
+    const message = 'fastify-pitaya: handler app.pitaya.register(): takes what defineHandlers(name, methods) returns'
+    await t.rejects(start({}, (app) => app.pitaya.register(wrong as never)), { code: 'PIT_ERR_HANDLER', message })
+  }
+  const twice = (app: Awaited<ReturnType<typeof build>>) => { app.register(pitaya, { acceptors: false }) }
+  await t.rejects(start({}, twice), { code: 'PIT_ERR_REGISTERED' })
+  await t.rejects(start({}, (app) => { app.register(async (scope) => twice(scope)) }), { code: 'PIT_ERR_REGISTERED' })
   await start({ serializers: ['json'] }, (app) => app.pitaya.register(unmapped))
 })
 

@@ -57,7 +57,13 @@ export function hidden (): void {
 
 const SETTINGS = {
   compilerOptions: {
-    target: 'ES2022', module: 'NodeNext', moduleResolution: 'NodeNext', strict: true, declaration: true, skipLibCheck: false, types: ['node'],
+    target: 'ES2022',
+    module: 'NodeNext',
+    moduleResolution: 'NodeNext',
+    strict: true,
+    declaration: true,
+    skipLibCheck: false,
+    types: ['node'],
     // Else TypeScript looks for what a package needs where its link leads.
     preserveSymlinks: true
   },

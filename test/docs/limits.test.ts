@@ -38,9 +38,11 @@ for (const line of readPage('docs/reference-limits.md').split('\n').filter((line
 /** Everything that one server tells, but the course of things, and what a close leaves undone. */
 function listen (t: { teardown (fn: () => unknown): void }, app: FastifyInstance): Set<string> {
   const told = new Set<string>()
-  const on = <P extends object> (channel: Channel<P>, detail: (payload: P) => string, counts: (payload: P) => boolean = () => true): void => {
+  const on = <P extends object> (channel: Channel<P>, detail: (payload: P) => string, counts = (_: P): boolean => true): void => {
     const name = String(channel.name).replace('fastify-pitaya:', '')
-    const listener = (payload: P & { serverId: string }): void => { if (payload.serverId === app.pitaya.serverId && counts(payload)) told.add(`${name} ${detail(payload)}`.trim()) }
+    const listener = (payload: P & { serverId: string }): void => {
+      if (payload.serverId === app.pitaya.serverId && counts(payload)) told.add(`${name} ${detail(payload)}`.trim())
+    }
     channel.subscribe(listener)
     t.teardown(() => channel.unsubscribe(listener))
   }

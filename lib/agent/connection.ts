@@ -16,7 +16,7 @@ export interface Connection {
   readonly wholePackets: boolean
   /** True: each `write` must be exactly one packet, because the carrier makes a message of it. */
   readonly packetPerWrite: boolean
-  /** Bytes written but not yet taken by the network. */
+  /** Bytes written but not yet taken by the network: falls while a client drains. */
   readonly pendingBytes: number
   /** Set by the agent, synchronously, before any byte is let through. */
   handler: ConnectionHandler

@@ -78,7 +78,7 @@ export class OutboxPool extends Chunks {
   shed (): void {
     while (this.waitingBytes > this.limits.outboxTotalBytes) {
       let largest: Outbox | undefined
-      for (const outbox of this.#blocked) if (largest === undefined || outbox.waitingBytes > largest.waitingBytes) largest = outbox
+      for (const outbox of this.#blocked) if (largest === undefined || outbox.owedBytes > largest.owedBytes) largest = outbox
       if (largest === undefined) return
       largest.overflow()
     }
@@ -108,6 +108,9 @@ export class Outbox implements TimerEntry {
   #own: Chunks | null = null
   #start = 0
   #end = 0
+  /** Bytes of the write that blocked: the network holds them, and the process's limit counts them. */
+  #given = 0
+  #pendingBytes = 0
   #isDirty = false
   #isClosed = false
 
@@ -136,6 +139,9 @@ export class Outbox implements TimerEntry {
     return at
   }
 
+  /** What the client has not got, as far as we know. */
+  get owedBytes (): number { return this.waitingBytes + this.#given }
+
   /** The buffer that the last `reserve` points into. */
   chunk (): Buffer { return this.#chunk! }
 
@@ -160,12 +166,12 @@ export class Outbox implements TimerEntry {
     if (parts === null) {
       const slice = this.#chunk!.subarray(this.#start, this.#end)
       this.#chunk = null
-      this.#write(slice)
+      this.#writeOne(slice)
       return
     }
     this.#seal()
     this.#parts = null
-    if (parts.length === 1) { this.#write(parts[0]!); return }
+    if (parts.length === 1) { this.#writeOne(parts[0]!); return }
     if (this.#connection.packetPerWrite) { this.#writeEach(parts); return }
     this.#writeEach(this.waitingBytes <= SLICE_BYTES ? [this.#join(parts, 0, parts.length, this.waitingBytes)] : this.#slices(parts))
   }
@@ -203,7 +209,13 @@ export class Outbox implements TimerEntry {
     this.#owner.onSlow()
   }
 
-  onTimer (): void { this.overflow() }
+  /** Over the time to drain: given up, unless the network took some of it. */
+  onTimer (): void {
+    const pending = this.#connection.pendingBytes
+    if (pending >= this.#pendingBytes) { this.overflow(); return }
+    this.#pendingBytes = pending
+    this.#pool.wheel.schedule(this, this.#pool.limits.drainMs)
+  }
 
   #grow (length: number): void {
     this.waitingBytes += length
@@ -266,6 +278,15 @@ export class Outbox implements TimerEntry {
     return slices
   }
 
+  /** A stream takes a large packet piece by piece, so that a client that drains slowly is seen to drain. A framed one must stay whole. */
+  #writeOne (bytes: Uint8Array): void {
+    const { packetPerWrite, framing } = this.#connection
+    if (bytes.length <= SLICE_BYTES || packetPerWrite || framing !== undefined) { this.#write(bytes); return }
+    const slices: Uint8Array[] = []
+    for (let at = 0; at < bytes.length; at += SLICE_BYTES) slices.push(bytes.subarray(at, at + SLICE_BYTES))
+    this.#writeEach(slices)
+  }
+
   #writeEach (slices: Uint8Array[]): void {
     for (let i = 0; i < slices.length; i++) {
       if (this.#isClosed) return
@@ -280,6 +301,9 @@ export class Outbox implements TimerEntry {
     this.writtenBytes += bytes.length
     if (this.#connection.write(bytes) || this.#isClosed) return
     this.isBlocked = true
+    this.#pendingBytes = this.#connection.pendingBytes
+    this.#given += bytes.length
+    this.#pool.waitingBytes += bytes.length
     this.#pool.block(this)
     this.#pool.wheel.schedule(this, this.#pool.limits.drainMs)
   }
@@ -288,6 +312,8 @@ export class Outbox implements TimerEntry {
     if (!this.isBlocked && this.timerTick === 0) return
     this.isBlocked = false
     this.#own = null
+    this.#pool.waitingBytes -= this.#given
+    this.#given = 0
     this.#pool.unblock(this)
     this.#pool.wheel.cancel(this)
   }

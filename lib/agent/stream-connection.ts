@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { LINGER_MS, noHandler, type Connection, type ConnectionHandler } from './connection.ts'
+import { pendingBytes } from './pending-bytes.ts'
 
 const OPEN = 0
 const ENDED = 1
@@ -43,7 +44,7 @@ export class StreamConnection implements Connection {
   get framing (): undefined { return undefined }
   get wholePackets (): boolean { return false }
   get packetPerWrite (): boolean { return false }
-  get pendingBytes (): number { return this.#stream.writableLength }
+  get pendingBytes (): number { return pendingBytes(this.#stream) }
 
   write (bytes: Uint8Array): boolean {
     return this.#state === OPEN && this.#stream.write(bytes)

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { LINGER_MS, noHandler, type Connection, type ConnectionHandler, type Framing } from './connection.ts'
+import { pendingBytes } from './pending-bytes.ts'
 import { websocketFraming } from './websocket-framing.ts'
 
 const OPEN = 1
@@ -121,7 +122,7 @@ class RawConnection extends WebSocketConnection {
 
   get framing (): Framing { return websocketFraming }
   get packetPerWrite (): boolean { return false }
-  get pendingBytes (): number { return this.#raw.writableLength }
+  get pendingBytes (): number { return pendingBytes(this.#raw) }
 
   /** Not OPEN means that a close frame is on its way: nothing may follow it. */
   write (bytes: Uint8Array): boolean {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type Connection, noHandler } from '../../../lib/agent/connection.ts'
+import { type Connection, type Framing, noHandler } from '../../../lib/agent/connection.ts'
 import { Outbox, OutboxPool, type OutboxLimits } from '../../../lib/agent/outbox.ts'
 import { TimerWheel } from '../../../lib/timer-wheel.ts'
 import { fuzzRuns, fuzzSeed, heapBytes, Random } from '../../helpers/fuzz.ts'
@@ -18,10 +18,10 @@ async function settledHeap (): Promise<number> {
 class FakeConnection implements Connection {
   readonly transport = 'fake'
   readonly remoteAddress = ''
-  readonly framing = undefined
+  framing: Framing | undefined = undefined
   readonly wholePackets = false
   readonly packetPerWrite: boolean
-  readonly pendingBytes = 0
+  pendingBytes = 0
   handler = noHandler
   readonly writes: Uint8Array[] = []
   takes: (bytes: Uint8Array) => boolean = () => true
@@ -147,7 +147,7 @@ t.test('a blocked connection is written to when it drained, in slices, so that i
   t.equal(outbox.isBlocked, true)
   for (let i = 0; i < 100; i++) { write('y'.repeat(KIB)); await turn() }
   t.equal(connection.writes.length, 1)
-  t.equal(shared.waitingBytes, 100 * KIB)
+  t.equal(shared.waitingBytes, 100 * KIB + 1, 'with what the network holds')
   outbox.drained()
   t.equal(connection.writes.length, 2)
   const slice = connection.writes[1]!.length
@@ -157,6 +157,48 @@ t.test('a blocked connection is written to when it drained, in slices, so that i
   t.equal(outbox.waitingBytes, 0)
   t.equal(wheel.size, 0)
   t.equal(connection.text, `x${'y'.repeat(100 * KIB)}`)
+})
+
+t.test('a large packet is written in slices to a stream, and whole where it is framed', async (t) => {
+  const { open, shared } = pool({ outboxTotalBytes: 200 * KIB })
+  const stream = open()
+  const framed = open()
+  framed.connection.framing = { size: () => 0, write: () => {} }
+  for (const { connection, write } of [stream, framed]) {
+    connection.takes = () => false
+    write('y'.repeat(90 * KIB))
+  }
+  await turn()
+  t.strictSame([stream, framed].map(({ connection }) => connection.writes.map((bytes) => bytes.length)), [[32 * KIB], [90 * KIB]])
+  t.equal(shared.waitingBytes, 180 * KIB)
+  stream.connection.takes = () => true
+  stream.outbox.drained()
+  t.equal(stream.connection.text, 'y'.repeat(90 * KIB))
+  stream.connection.takes = () => false
+  stream.write('y'.repeat(20 * KIB))
+  framed.write('y'.repeat(20 * KIB))
+  await turn()
+  stream.write('z'.repeat(80 * KIB))
+  await turn()
+  t.strictSame([stream, framed].map(({ owner }) => owner.slow), [0, 1], 'who is owed most, what the network holds included')
+  framed.outbox.close()
+  stream.outbox.close()
+  t.equal(shared.waitingBytes, 0)
+})
+
+t.test('a client that takes some of a large write in time is given more time', async (t) => {
+  const { open, pass } = pool({ drainMs: 1000 })
+  const { connection, owner, write } = open()
+  connection.takes = () => { connection.pendingBytes = 1000; return false }
+  write('x'.repeat(1000))
+  await turn()
+  for (const left of [700, 400, 100]) {
+    connection.pendingBytes = left
+    pass(1050)
+    t.equal(owner.slow, 0, `${left} left`)
+  }
+  pass(1050)
+  t.equal(owner.slow, 1, 'and no more when it stands still')
 })
 
 t.test('draining when nothing is blocked does nothing', async (t) => {
@@ -233,7 +275,7 @@ t.test('over the process\'s bound the clients that are owed most are given up fi
   clients[1]!.append('y'.repeat(45 * KIB))
   await turn()
   t.strictSame(clients.map(({ owner }) => owner.slow), [1, 1, 0, 0, 0])
-  t.equal(shared.waitingBytes, 60 * KIB)
+  t.equal(shared.waitingBytes, 60 * KIB + 3)
 })
 
 t.test('finish() writes everything, blocked or not, and nothing after it', async (t) => {
@@ -276,7 +318,7 @@ t.test('tiny shared packets for many blocked clients cost what they weigh', asyn
   const packet = Buffer.from('0123456789')
   const base = await settledHeap()
   for (let i = 0; i < 10_000; i++) for (const { outbox } of clients) outbox.append(packet)
-  t.equal(shared.waitingBytes, 10_000_000)
+  t.equal(shared.waitingBytes, 10_000_100)
   const grown = await settledHeap() - base
   t.ok(grown < 12_000_000, `${grown} bytes for 10,000,000`)
   for (const { connection, outbox } of clients) { connection.takes = () => true; outbox.drained() }
@@ -297,7 +339,7 @@ t.test('a client that does not read holds on to little more than its own bytes, 
     await turn()
     busy.connection.writes.length = 0
   }
-  t.equal(shared.waitingBytes, 2000 * 16)
+  t.equal(shared.waitingBytes, 2000 * 16 + 1)
   const grown = await settledHeap() - base
   t.ok(grown < 1024 * KIB, `${grown} bytes for 32,000`)
   stalled.connection.takes = () => true

@@ -162,11 +162,26 @@ export function isPitayaError (error: unknown): error is PitayaError {
 export function createError (
   code: ErrorCode, values: ReadonlyArray<string | number> = [], options: { text?: string, metadata?: Metadata, cause?: unknown } = {}
 ): PitayaError {
-  const row = table[code]
+  const row: Row = table[code]
   let next = 0
-  const text = options.text ?? row.text.replace(/%s/g, () => String(values[next++] ?? ''))
-  return new PitayaError(code, text, options.metadata, { statusCode: row.status, cause: options.cause })
+  const text = options.text ?? (row.text.includes('%s') ? row.text.replace(/%s/g, () => String(values[next++] ?? '')) : row.text)
+  const { stackTraceLimit } = Error
+  if (row.close !== undefined || fromClients.has(code)) Error.stackTraceLimit = 0
+  try {
+    return new PitayaError(code, text, options.metadata, { statusCode: row.status, cause: options.cause })
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
 }
+
+/**
+ * Errors that a client causes as often as it likes, besides those that close. They get no stack: it costs more than the rest of such a
+ * message, and leads nowhere.
+ */
+const fromClients: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'PIT_ERR_ROUTE_EMPTY', 'PIT_ERR_ROUTE', 'PIT_ERR_REQUEST_ID', 'PIT_ERR_NOTIFY_ROUTE', 'PIT_ERR_BODY', 'PIT_ERR_NOT_FOUND',
+  'PIT_ERR_NO_SERVER', 'PIT_ERR_RATE', 'PIT_ERR_BUSY', 'PIT_ERR_HANDLER_TIMEOUT'
+])
 
 /** All codes, for the document and its test. */
 export const errorCodes = Object.keys(table) as ErrorCode[]

@@ -1,6 +1,7 @@
 import { channels } from '../channels.ts'
 import { Deadline } from '../deadline.ts'
 import { closes, createError, isPitayaError, toWireError, type CloseReason, type PitayaError } from '../errors.ts'
+import { frameMessage } from '../frame.ts'
 import type { LineLimiter } from '../line-limiter.ts'
 import { COMPRESSED_BIT, decodeMessage, MessageType, responseHeadSize, writeResponseHead } from '../protocol/message.ts'
 import { HEADER_BYTES, MAX_BODY_BYTES, PacketDecoder, PacketType, writePacketHeader, type PacketSink } from '../protocol/packet.ts'
@@ -14,6 +15,10 @@ import { PacketRate } from './rate.ts'
 import { Action, State, transitions } from './states.ts'
 
 const EMPTY = new Uint8Array(0)
+/** How long a client over its rate is not read. */
+const THROTTLE_MS = 50
+/** Pushes kept for a client in its handshake. */
+const MAX_EARLY = 64
 /** Beyond two intervals of silence: the client's own timer may be late. */
 const HEARTBEAT_GRACE_MS = 500
 
@@ -34,12 +39,16 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   #decoder: PacketDecoder
   #outbox: Outbox
   #state: State = State.start
-  #rate: PacketRate | null = null
+  #rate: PacketRate | null
   #request: unknown
   /** Bytes that came while the handshake was being checked. */
   #held: Uint8Array[] | null = null
   #deadline: Deadline | null
   #pause: Deadline | null = null
+  /** While a client over its rate is not read. */
+  #throttle: Deadline | null = null
+  /** Pushes of the login, whole packets, until the client may get them. */
+  #early: Uint8Array[] | null = null
   #lastSeen: number
   #nextBeat: number
   #bytesIn = 0
@@ -54,6 +63,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     const { now } = host.wheel
     this.#lastSeen = now
     this.#nextBeat = now + host.limits.heartbeatMs
+    this.#rate = host.limits.ratePerSecond > 0 ? new PacketRate(host.limits, now) : null
     this.session = host.sessions.create(this, now)
     this.#deadline = new Deadline(host.wheel, host.limits.handshakeMs, () => this.#fail(createError('PIT_ERR_HANDSHAKE_TIMEOUT')))
     host.wheel.schedule(this, host.limits.heartbeatMs)
@@ -114,7 +124,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   }
 
   push (head: Uint8Array, payload: Uint8Array): boolean {
-    if (this.#state !== State.working) return false
+    if (this.#state !== State.working) return this.#keep(() => frameMessage(this.#connection.framing, head, payload))
     const smaller = payload.length >= this.#host.compressFrom ? deflateIfSmaller(payload, this.#host.compressFrom) : undefined
     const data = smaller ?? payload
     const at = this.#startPacket(PacketType.data, head.length + data.length)
@@ -126,8 +136,16 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   }
 
   send (broadcast: SharedPush): boolean {
-    if (this.#state !== State.working) return false
+    if (this.#state !== State.working) return this.#keep(() => broadcast.frame(this.#connection.framing))
     this.#outbox.append(broadcast.frame(this.#connection.framing))
+    return true
+  }
+
+  /** A push while the client is in its handshake, by a validator or a bind hook, is sent right after the ack. */
+  #keep (frame: () => Uint8Array): boolean {
+    if (this.#state === State.closed || (this.#early?.length ?? 0) >= MAX_EARLY) return false
+    this.#early ??= []
+    this.#early.push(frame())
     return true
   }
 
@@ -156,7 +174,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     this.#pause.cancel()
     this.#pause = null
     this.#lastSeen = this.#host.wheel.now
-    this.#connection.resume()
+    this.#readOn()
   }
 
   /** The heartbeat's timer; after the close, the end of the client's time to say goodbye. */
@@ -165,7 +183,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     const { wheel, limits } = this.#host
     const { now } = wheel
     // While we do not read, the client cannot be heard.
-    if (this.#pause !== null) this.#lastSeen = now
+    if (this.#pause !== null || this.#state === State.checking) this.#lastSeen = now
     const silentAt = this.#lastSeen + 2 * limits.heartbeatMs + Math.min(HEARTBEAT_GRACE_MS, limits.heartbeatMs / 2)
     if (now >= silentAt) { this.close('heartbeat'); return }
     if (now >= this.#nextBeat) {
@@ -236,7 +254,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     const held = this.#held
     this.#held = null
     if (held !== null) for (const bytes of held) if (!this.isClosed) this.#read(bytes)
-    if (!this.isClosed && this.#pause === null) this.#connection.resume()
+    this.#readOn()
   }
 
   #refuse (code: 400 | 503, cause: unknown, extra?: { retryAfterMs: number }): void {
@@ -254,12 +272,13 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   }
 
   #onAck (): void {
-    const { limits, wheel } = this.#host
     this.#state = State.working
     this.#deadline?.cancel()
     this.#deadline = null
-    this.#decoder.maxBodyBytes = limits.packetBytes
-    if (limits.ratePerSecond > 0) this.#rate = new PacketRate(limits, wheel.now)
+    this.#decoder.maxBodyBytes = this.#host.limits.packetBytes
+    const early = this.#early
+    this.#early = null
+    if (early !== null) for (const packet of early) this.#outbox.append(packet)
   }
 
   #onMessage (bytes: Uint8Array, start: number, end: number): void {
@@ -272,8 +291,21 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     if (isOverRate) this.#overRate()
   }
 
+  /** The client is not read for a moment, so that one that floods takes no more of the event loop than what is read of it already. */
   #overRate (): void {
-    if (this.#rate!.isViolated(this.#host.wheel.now)) this.close('rate')
+    if (this.#rate!.isViolated(this.#host.wheel.now)) { this.close('rate'); return }
+    if (this.#throttle !== null || this.#state === State.closed) return
+    this.#throttle = new Deadline(this.#host.wheel, THROTTLE_MS, () => {
+      this.#throttle = null
+      this.#readOn()
+    })
+    this.#connection.pause()
+  }
+
+  /** Goes on reading, unless something else is in the way. */
+  #readOn (): void {
+    const isHeld = this.#state === State.checking || this.#state === State.closed
+    if (!isHeld && this.#pause === null && this.#throttle === null) this.#connection.resume()
   }
 
   #fail (error: unknown): void {
@@ -307,6 +339,8 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     this.#request = undefined
     this.#deadline?.cancel()
     this.#pause?.cancel()
+    this.#throttle?.cancel()
+    this.#early = null
     wheel.cancel(this)
     this.#outbox.close()
     const { transport, remoteAddress } = this.#connection

@@ -1,7 +1,8 @@
 import { createError } from '../errors.ts'
 import type { Framing } from '../agent/connection.ts'
+import { frameMessage } from '../frame.ts'
 import { COMPRESSED_BIT, encodeMessage, MessageType } from '../protocol/message.ts'
-import { HEADER_BYTES, MAX_BODY_BYTES, PacketType, writePacketHeader } from '../protocol/packet.ts'
+import { MAX_BODY_BYTES } from '../protocol/packet.ts'
 import type { RouteDictionary } from '../protocol/route.ts'
 import type { Codec, Serializer } from '../serializers/serializer.ts'
 import type { Session, SharedPush } from '../session/session.ts'
@@ -138,13 +139,7 @@ class Frames implements SharedPush {
   }
 
   #build (framing: Framing | undefined): Uint8Array {
-    const length = HEADER_BYTES + this.#message.length
-    const head = framing === undefined ? 0 : framing.size(length)
-    const frame = Buffer.allocUnsafe(head + length)
-    framing?.write(frame, 0, length)
-    writePacketHeader(frame, head, PacketType.data, this.#message.length)
-    frame.set(this.#message, head + HEADER_BYTES)
-    return frame
+    return frameMessage(framing, EMPTY, this.#message)
   }
 }
 

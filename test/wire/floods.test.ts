@@ -118,3 +118,27 @@ for (const [name, hex] of Object.entries(visitors)) {
     await eventually(() => served.app.pitaya.stats.connections === 0 && served.app.pitaya.stats.sessions === 0, 'nothing is left')
   })
 }
+
+t.test('a client that writes as fast as it can stalls nobody: it is read no faster than its rate is looked at', async (t) => {
+  const served = await serve(t, { handlers: [room], limits: { rateViolationMs: 600 } })
+  const { ask, leave } = await others(served)
+  const flooder = await tcpClient(served)
+  await flooder.greet()
+  // Nine bytes each, about a hundred thousand to the MiB: stacks of their errors once took seconds of one turn.
+  const tiny = data({ type: MessageType.notify, route: 'abc', data: Buffer.alloc(0) })
+  flooder.write(Buffer.concat(Array<Uint8Array>(400_000).fill(tiny)))
+  const slowest = await ask(() => flooder.isClosed)
+  leave()
+  t.equal(served.closed.filter(({ reason }) => reason === 'rate').length, 1)
+  t.ok(slowest < 500, `${Math.round(slowest)} ms`)
+})
+
+t.test('heartbeats before the ack count against the rate', async (t) => {
+  const served = await serve(t, { handlers: [room], limits: { rateViolationMs: 200 } })
+  const flooder = await tcpClient(served)
+  const beats = Buffer.concat(Array<Uint8Array>(20_000).fill(encodePacket(PacketType.heartbeat, new Uint8Array(0))))
+  const timer = setInterval(() => { if (!flooder.isClosed) flooder.write(beats) }, TICK_MS)
+  t.teardown(() => clearInterval(timer))
+  await eventually(() => flooder.isClosed, 'it is thrown out')
+  t.equal(served.closed[0]?.reason, 'rate')
+})

@@ -1,5 +1,6 @@
 import type { TSchema } from '@sinclair/typebox'
-import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { TypeCompiler, type TypeCheck } from '@sinclair/typebox/compiler'
+import { Value } from '@sinclair/typebox/value'
 import sjson from 'secure-json-parse'
 import { createError, isPitayaError } from '../errors.ts'
 import type { HandshakeSys, Logger, MaybePromise } from '../handler/types.ts'
@@ -19,7 +20,8 @@ export interface HandshakeInput<U = unknown, R = unknown> {
 
 /**
  * Checks who may connect. Throwing refuses: a PitayaError's code, message and metadata reach clients that read them, other errors only
- * the log. What it returns is applied before the answer is sent: `uid` is bound, `data` becomes session data.
+ * the log. What it returns is applied before the answer is sent: `uid` is bound, `data` becomes session data. A `uid` that is there but
+ * undefined refuses, as does anything else that is no such object.
  */
 export type HandshakeValidator<U = any, R = any> = (input: HandshakeInput<U, R>) => MaybePromise<ValidatorResult>
 export type ValidatorResult = { uid?: string, data?: Record<string, unknown> } | undefined | void
@@ -35,7 +37,7 @@ export interface GreeterOptions {
   readonly log: Logger
 }
 
-type Check = (user: unknown) => void
+type Check = (user: unknown) => unknown
 
 /** Reads and checks handshakes: text, schemas, serializer, validators, bind. Synchronous as long as the validators are. */
 export class Greeter {
@@ -52,8 +54,7 @@ export class Greeter {
   /** @throws PIT_ERR_HANDSHAKE, or what a validator or the bind threw */
   greet (session: Session, body: Uint8Array, request: unknown): MaybePromise<Greeting> {
     const { sys, user } = normalizeHandshake(parse(body))
-    this.#checkUser?.(user)
-    const greeting = { sys, user, ...this.#choose(sys.serializer) }
+    const greeting = { sys, user: this.#checkUser === undefined ? user : this.#checkUser(user), ...this.#choose(sys.serializer) }
     if (this.#validators.length === 0) return greeting
     return this.#validate(session, greeting, request, 0)
   }
@@ -61,6 +62,7 @@ export class Greeter {
   #validate (session: Session, greeting: Greeting, request: unknown, from: number): MaybePromise<Greeting> {
     const input: HandshakeInput = { sys: greeting.sys, user: greeting.user, request, remoteAddress: session.remoteAddress }
     for (let i = from; i < this.#validators.length; i++) {
+      session.requireOpen()
       const [name, validate] = this.#validators[i]!
       let result
       try {
@@ -68,7 +70,7 @@ export class Greeter {
       } catch (error) {
         throw this.#refusal(name, error)
       }
-      const applied = isThenable(result) ? this.#await(session, name, result) : this.#apply(session, result)
+      const applied = isThenable(result) ? this.#await(session, name, result) : this.#apply(session, name, result)
       if (applied instanceof Promise) return applied.then(() => this.#validate(session, greeting, request, i + 1))
     }
     return greeting
@@ -81,11 +83,15 @@ export class Greeter {
     } catch (error) {
       throw this.#refusal(name, error)
     }
-    await this.#apply(session, result as ValidatorResult)
+    await this.#apply(session, name, result as ValidatorResult)
   }
 
-  #apply (session: Session, result: ValidatorResult): MaybePromise<void> {
+  /** Nothing lets pass. Anything that is no result, `false` or a uid that is undefined, refuses: a slip must not open the door. */
+  #apply (session: Session, name: string, result: ValidatorResult): MaybePromise<void> {
     if (result === undefined || result === null) return
+    if (typeof result !== 'object' || ('uid' in result && typeof result.uid !== 'string')) {
+      throw this.#refusal(name, new TypeError('a validator returns nothing, or { uid, data } with a text as uid; it throws to refuse'))
+    }
     if (result.data !== undefined) session.set(result.data)
     if (result.uid !== undefined) return session.bind(result.uid)
   }
@@ -113,10 +119,16 @@ function parse (body: Uint8Array): unknown {
   }
 }
 
+/** Checks the handshake's `user` and drops what is not declared. Throws PIT_ERR_SCHEMA for what is no TypeBox schema. */
 function compileUserCheck (schema: TSchema): Check {
-  const compiled = TypeCompiler.Compile(schema)
+  let compiled: TypeCheck<TSchema>
+  try {
+    compiled = TypeCompiler.Compile(schema)
+  } catch (cause) {
+    throw createError('PIT_ERR_SCHEMA', ['handshake.user', 'it must be a TypeBox schema'], { cause })
+  }
   return (user) => {
-    if (compiled.Check(user)) return
+    if (compiled.Check(user)) return Value.Clean(schema, user)
     const field = `user${compiled.Errors(user).First()?.path ?? ''}`
     throw createError('PIT_ERR_HANDSHAKE', [`${field} is not as the server expects`], { metadata: { field } })
   }

@@ -11,6 +11,8 @@ import { SessionView } from './session-view.ts'
 import type { HandlerContext, HandlerGroups, HandlerSession, Logger } from './types.ts'
 
 const EMPTY = new Uint8Array(0)
+/** A chunk up to this size may be kept for a message in it. */
+const SMALL_BYTES = 1024
 
 export const CallState = { waiting: 0, running: 1, done: 2, abandoned: 3 } as const
 export type CallState = (typeof CallState)[keyof typeof CallState]
@@ -39,6 +41,8 @@ export class Call implements HandlerContext, TimerEntry {
   /** What will be answered, once encoded. */
   output: Uint8Array | undefined = undefined
   startedAt = 0
+  /** When it began to wait, on the wheel. */
+  waitingSince = 0
   #service: HandlerService
   #controller: AbortController | null = null
   #view: SessionView | null = null
@@ -107,7 +111,10 @@ export class Call implements HandlerContext, TimerEntry {
     const { handler } = this
     if (handler.body === undefined) return undefined
     if (handler.body === 'raw') return this.bytes.subarray(this.start, this.end)
-    return handler.body[this.of.serializerIndex]!.decode(this.bytes, this.start, this.end)
+    const body = handler.body[this.of.serializerIndex]!.decode(this.bytes, this.start, this.end)
+    // The chunk they lie in is let go, however long the handler takes.
+    this.bytes = EMPTY
+    return body
   }
 
   encodeOutcome (): void {
@@ -138,6 +145,13 @@ export class Call implements HandlerContext, TimerEntry {
     this.state = CallState.done
     if (this.isRequest) this.#service.dropped('request', dropReasons[error.code] ?? 'failed', this.route)
     this.#answerError(error)
+  }
+
+  /** Before it waits: takes its bytes out of the network's chunk, which may be a thousand times as large. */
+  wait (now: number): void {
+    this.waitingSince = now
+    const isSmallPart = this.bytes.buffer.byteLength > 2 * (this.end - this.start) + SMALL_BYTES
+    if (isSmallPart) this.setBytes(Uint8Array.prototype.slice.call(this.bytes, this.start, this.end))
   }
 
   /** The session closed before this could start. */
@@ -279,8 +293,9 @@ export class Call implements HandlerContext, TimerEntry {
       if (!this.#isObedience(error)) this.#logFault(error, 'a handler failed')
       return createError('PIT_ERR_INTERNAL')
     }
-    if (isFault(error)) this.#logFault(error.cause ?? error, error.message)
-    return error
+    if (!isFault(error)) return error
+    this.#logFault(error.cause ?? error, error.message)
+    return publicFaults.has(error.code) ? error : createError('PIT_ERR_INTERNAL')
   }
 
   #logFault (error: unknown, text: string): void {
@@ -298,6 +313,9 @@ export class Call implements HandlerContext, TimerEntry {
 
 /** True for a fault of the server's own, which its operator must see. */
 function isFault (error: PitayaError): boolean { return error.statusCode === 500 }
+
+/** Faults that clients know by their texts (protocol.md 1.8); other texts of the server's own faults are for its developers. */
+const publicFaults: ReadonlySet<string> = new Set(['PIT_ERR_INTERNAL', 'PIT_ERR_RESPONSE', 'PIT_ERR_NULL_REPLY'])
 
 /** Why a notify was dropped, by the error's code. */
 const dropReasons: Readonly<Record<string, DropReason>> = { PIT_ERR_BODY: 'bad-body', PIT_ERR_BUSY: 'busy' }

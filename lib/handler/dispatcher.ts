@@ -74,12 +74,16 @@ export class Dispatcher {
     for (const call of lane.running) call.abort()
   }
 
-  /** A lane's next call waited for a place in the process for as long as its handler may take. */
+  /** A lane's next call waited for a place in the process for as long as its handler may take: given up, with all that waited as long. */
   waitedTooLong (lane: Lane): void {
-    const call = lane.next(this.#options.concurrentPerSession)
-    if (call === null) return
-    this.#take(lane, call)
-    call.reject(createError('PIT_ERR_BUSY'))
+    const { concurrentPerSession, handlerMs, wheel } = this.#options
+    let call = lane.next(concurrentPerSession)
+    do {
+      if (call === null) break
+      this.#take(lane, call)
+      call.reject(createError('PIT_ERR_BUSY'))
+      call = lane.next(concurrentPerSession)
+    } while (call !== null && wheel.now - call.waitingSince >= (call.handler.deadlineMs ?? handlerMs))
     this.#makeReady(lane)
   }
 
@@ -113,6 +117,7 @@ export class Dispatcher {
     if (this.waiting >= maxQueued) { call.reject(createError('PIT_ERR_BUSY')); return }
     const session = call.of
     const lane = this.#laneOf(session)
+    call.wait(this.#options.wheel.now)
     lane.push(call)
     this.waiting++
     if (lane.waitingBytes > waitingBytes) { session.entity.close('overload'); return }

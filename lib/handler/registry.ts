@@ -1,5 +1,3 @@
-import type { TSchema } from '@sinclair/typebox'
-import { Value } from '@sinclair/typebox/value'
 import { createError } from '../errors.ts'
 import type { Codec, Serializer } from '../serializers/serializer.ts'
 import { compileCodecs } from './compile-codecs.ts'
@@ -55,13 +53,14 @@ export class HandlerRegistry {
         const route = `${serverType}.${shortRoute}`
         if (Buffer.byteLength(route) > 255) throw createError('PIT_ERR_HANDLER', [route, 'the route is longer than 255 bytes'])
         const { kind, concurrent, deadlineMs, ratePerSecond, handle } = method
+        const response = compilePart(method.response, serializers, `${route}.response`)
         compiled.push({
           route,
           shortRoute,
           kind,
           body: compilePart(method.body, serializers, `${route}.body`),
-          response: compilePart(method.response, serializers, `${route}.response`),
-          acceptsNull: method.response !== undefined && !isRaw(method.response) && Value.Check(method.response as TSchema, null),
+          response,
+          acceptsNull: Array.isArray(response) && response.every(encodesNull),
           concurrent,
           deadlineMs,
           ratePerSecond,
@@ -72,6 +71,16 @@ export class HandlerRegistry {
       }
     }
     return compiled
+  }
+}
+
+/** Asked of the codec, since a serializer may know schemas that nobody else does. */
+function encodesNull (codec: Codec): boolean {
+  try {
+    codec.encode(null)
+    return true
+  } catch {
+    return false
   }
 }
 

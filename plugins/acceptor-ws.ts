@@ -1,18 +1,18 @@
 import { EventEmitter } from 'node:events'
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import fp from 'fastify-plugin'
 import websocket from '@fastify/websocket'
 import type {
-  FastifyInstance, FastifyPluginAsync, FastifyRequest, FastifySchema,
+  FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, FastifySchema,
   onResponseHookHandler, preCloseHookHandler, preValidationHookHandler, RouteHandlerMethod
 } from 'fastify'
 import type { WebSocket } from 'ws'
 import { plainAddress, type Acceptance } from '../lib/agent/connection.ts'
 import { createWebSocketConnection, isOurs } from '../lib/agent/websocket-connection.ts'
 import { isOriginAllowed } from '../lib/agent/origin.ts'
-import { createError } from '../lib/errors.ts'
+import { createError, type ErrorCode } from '../lib/errors.ts'
 
 const MAX_PACKET_BYTES = 64 * 1024
 const PACKET_HEADER_BYTES = 4
@@ -66,15 +66,15 @@ const acceptorWs: FastifyPluginAsync<WebSocketAcceptorOptions> = async (fastify,
 
   const preValidation: preValidationHookHandler = (request, reply, done) => {
     if (!request.ws) return done()
-    if (request.raw.rawHeaders?.length > 2 * MAX_HEADERS) return done(createError('PIT_ERR_HEADERS'))
-    if (!isOriginAllowed(request.headers.origin, request.host, origins)) return done(createError('PIT_ERR_ORIGIN'))
+    if (request.raw.rawHeaders?.length > 2 * MAX_HEADERS) return refuse(reply, 'PIT_ERR_HEADERS')
+    if (!isOriginAllowed(request.headers.origin, request.host, origins)) return refuse(reply, 'PIT_ERR_ORIGIN')
     const verdict = acceptance.canAccept()
     if (verdict !== 'rate' && verdict !== 'draining') {
       (request.raw as Upgrade)[kResponse] = reply.raw
       return done()
     }
     reply.header('retry-after', Math.ceil(acceptance.retryAfterMs / 1000))
-    done(createError(verdict === 'rate' ? 'PIT_ERR_CONNECTION_RATE' : 'PIT_ERR_DRAINING'))
+    refuse(reply, verdict === 'rate' ? 'PIT_ERR_CONNECTION_RATE' : 'PIT_ERR_DRAINING')
   }
 
   fastify.route({
@@ -95,6 +95,12 @@ const acceptorWs: FastifyPluginAsync<WebSocketAcceptorOptions> = async (fastify,
       acceptance.accept(createWebSocketConnection(socket, raw, address), request)
     }
   })
+}
+
+/** Answered here, not thrown: no error handler of the host changes the status, and a flood of upgrades writes no error lines. */
+function refuse (reply: FastifyReply, code: ErrorCode): void {
+  const { statusCode, message } = createError(code)
+  reply.code(statusCode).send({ statusCode, code, error: STATUS_CODES[statusCode], message })
 }
 
 const notFound: RouteHandlerMethod = (_, reply) => { reply.callNotFound() }

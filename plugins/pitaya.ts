@@ -1,6 +1,5 @@
 import type {
-  FastifyInstance, FastifyPluginAsync, FastifyRequest,
-  onRequestAsyncHookHandler, onRequestHookHandler, RouteHandlerMethod
+  FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, HookHandlerDoneFunction, RouteHandlerMethod
 } from 'fastify'
 import fp from 'fastify-plugin'
 import type { TlsOptions } from 'node:tls'
@@ -36,7 +35,7 @@ export type { BindHook, BindPolicy, CloseHook } from '../lib/session/pool.ts'
 export type * from '../lib/handler/types.ts'
 
 /** A hook that guards the admin routes: it replies, or throws, to refuse. */
-export type AdminAuth = onRequestHookHandler | onRequestAsyncHookHandler
+export type AdminAuth = (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => unknown
 export type PitayaOptions = Options<RouteHandlerMethod, TlsOptions, AdminAuth, FastifyRequest>
 
 /** `app.pitaya`, with the client for tests. */

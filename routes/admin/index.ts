@@ -1,5 +1,5 @@
 import { TypeBoxValidatorCompiler, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { onRequestAsyncHookHandler, onRequestHookHandler } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler } from 'fastify'
 import { createError } from '../../lib/errors.ts'
 import { bearerAuth } from './auth.ts'
 import { onError, onNotFound } from './errors.ts'
@@ -14,7 +14,7 @@ export interface AdminOptions {
   /** Asked for as `authorization: Bearer <token>`. */
   token?: string
   /** The host's own guard; with a token too, both must let a request pass. */
-  auth?: onRequestHookHandler | onRequestAsyncHookHandler
+  auth?: (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => unknown
 }
 
 /**

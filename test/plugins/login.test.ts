@@ -58,13 +58,13 @@ t.test('no validator runs for a client that has gone', async (t) => {
   const outside = new Promise<void>((resolve) => { leave = resolve })
   let ran = false
   const closed = new Promise<void>((resolve) => {
-    void build(t, {
+    build(t, {
       handshake: { validators: { slow: async () => { entered(); await outside }, next: () => { ran = true } } },
       session: { onClose: () => resolve() }
     }).then((app) => {
       const client = rawClient(app)
       client.packet(PacketType.handshake, '{}')
-      void inside.then(() => client.close())
+      inside.then(() => client.close())
     })
   })
   await closed

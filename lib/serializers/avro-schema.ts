@@ -108,7 +108,8 @@ export function deriveAvro ({ root, definitions }: ReducedSchema, message: strin
 
   function deriveText (members: TSchema[], path: string): AvroSchema {
     const symbols = new Set<string>(members.map((member) => member.const))
-    const isEnum = members.every((member) => typeof member.const === 'string' && AVRO_NAME.test(member.const))
+    // avsc looks symbols up in a plain object, so `toString` and its like are taken for known ones.
+    const isEnum = members.every(({ const: text }) => typeof text === 'string' && AVRO_NAME.test(text) && !(text in Object.prototype))
     return isEnum ? { type: 'enum', name: nameOf(path), symbols: [...symbols] } : 'string'
   }
 

@@ -18,7 +18,8 @@ t.test('each type has its Avro type', async (t) => {
     [Type.Union([Type.Literal(true), Type.Literal(false), Type.Null()]), ['null', 'boolean']],
     [Type.Union([Type.Literal('a-b'), Type.Literal('c')]), 'string'],
     [Type.Union([Type.Literal('a'), Type.Literal('b'), Type.Literal('a')]), { type: 'enum', name: 'chat_room_join_body', symbols: ['a', 'b'] }],
-    [Type.Enum({ A: 'a', B: 'b' }), { type: 'enum', name: 'chat_room_join_body', symbols: ['a', 'b'] }]
+    [Type.Enum({ A: 'a', B: 'b' }), { type: 'enum', name: 'chat_room_join_body', symbols: ['a', 'b'] }],
+    [Type.Union([Type.Literal('a'), Type.Literal('toString')]), 'string']
   ]
   for (const [schema, expected] of rows) t.strictSame(derive(schema), expected)
 })

@@ -147,9 +147,8 @@ export class Call implements HandlerContext, TimerEntry {
     this.#answerError(error)
   }
 
-  /** Before it waits: takes its bytes out of the network's chunk, which may be a thousand times as large. */
-  wait (now: number): void {
-    this.waitingSince = now
+  /** While it waits: takes its bytes out of the network's chunk, which may be a thousand times as large. */
+  detach (): void {
     const isSmallPart = this.bytes.buffer.byteLength > 2 * (this.end - this.start) + SMALL_BYTES
     if (isSmallPart) this.setBytes(Uint8Array.prototype.slice.call(this.bytes, this.start, this.end))
   }

@@ -35,9 +35,9 @@ export class Dispatcher {
   #readyHead: Lane | null = null
   #readyTail: Lane | null = null
   #onIdle: Array<() => void> = []
-  /** Calls that returned a promise in this turn of the event loop. */
-  #unarmed: Call[] = []
-  readonly #arm = (): void => this.#armDeadlines()
+  /** Calls that returned a promise or began to wait in this turn of the event loop. */
+  #unsettled: Call[] = []
+  readonly #settle = (): void => this.#settleTurn()
 
   constructor (options: DispatcherOptions) {
     this.#options = options
@@ -100,16 +100,21 @@ export class Dispatcher {
     lane.started(call)
     // Closed by its own first, synchronous part: `drop` could not know of it yet.
     if (call.of.isClosed) call.abort()
-    if (this.#unarmed.push(call) === 1) setImmediate(this.#arm)
+    this.#atTurnEnd(call)
   }
 
-  /** An asynchronous handler that is done within its turn, as many are, never needs a deadline. */
-  #armDeadlines (): void {
+  #atTurnEnd (call: Call): void {
+    if (this.#unsettled.push(call) === 1) setImmediate(this.#settle)
+  }
+
+  /** What is done within its turn, as many asynchronous handlers and those that wait for them are, needs neither deadline nor copy. */
+  #settleTurn (): void {
     const { wheel, handlerMs } = this.#options
-    for (const call of this.#unarmed) {
-      if (call.state === CallState.running) wheel.schedule(call, call.handler.deadlineMs ?? handlerMs)
+    for (const call of this.#unsettled) {
+      if (call.state === CallState.waiting) call.detach()
+      else if (call.state === CallState.running && call.timerTick === 0) wheel.schedule(call, call.handler.deadlineMs ?? handlerMs)
     }
-    this.#unarmed.length = 0
+    this.#unsettled.length = 0
   }
 
   #enqueue (call: Call): void {
@@ -117,8 +122,9 @@ export class Dispatcher {
     if (this.waiting >= maxQueued) { call.reject(createError('PIT_ERR_BUSY')); return }
     const session = call.of
     const lane = this.#laneOf(session)
-    call.wait(this.#options.wheel.now)
+    call.waitingSince = this.#options.wheel.now
     lane.push(call)
+    this.#atTurnEnd(call)
     this.waiting++
     if (lane.waitingBytes > waitingBytes) { session.entity.close('overload'); return }
     if (!lane.isPaused && (lane.waiting >= waitingPerSession || lane.waitingBytes >= waitingBytes / 2)) {

@@ -20,7 +20,8 @@ interface Huffman { readonly counts: Uint16Array, readonly symbols: Uint16Array 
  * @param maxBytes of the result, default 16 MiB
  */
 export function inflate (data: Uint8Array, maxBytes = 0x1000000): Uint8Array {
-  const isZlib = data.length >= 6 && (data[0]! & 15) === 8 && (data[0]! * 256 + data[1]!) % 31 === 0 && (data[1]! & 32) === 0
+  const [method = 0, flags = 0] = data
+  const isZlib = data.length >= 6 && (method & 15) === 8 && method >> 4 <= 7 && (method * 256 + flags) % 31 === 0 && (flags & 32) === 0
   if (!isZlib) throw createError('PIT_ERR_INFLATE')
   const inflater = new Inflater(data, maxBytes)
   const output = inflater.run()

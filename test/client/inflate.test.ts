@@ -26,6 +26,10 @@ t.test('the size of the result is limited', async (t) => {
   t.equal(inflate(bomb, 1_000_000).length, 1_000_000)
 })
 
+t.test('a window larger than zlib has is refused', async (t) => {
+  t.throws(() => inflate(Buffer.from('f800030000000001', 'hex')), { code: 'PIT_ERR_INFLATE' })
+})
+
 t.test('broken data is a coded error, and accepted only where zlib accepts it', async (t) => {
   const runs = fuzzRuns(10)
   t.comment(`${runs} inputs, SEED=${seed}`)

@@ -11,7 +11,7 @@ declare module 'fastify' { interface FastifyInstance { pitayaHandlers: HandlerSe
 const handlers: FastifyPluginAsync<{ runtime: Runtime }> = async (fastify, { runtime: { options, serializers, wheel, log } }) => {
   const { serverId, serverType, dictionary, limits, dispatch, compressFrom } = options
   const pushes = new PushRegistry(
-    { deflate: (data) => data.length >= compressFrom ? deflateIfSmaller(data, compressFrom) : undefined },
+    { deflate: (data) => deflateIfSmaller(data, compressFrom) },
     (route) => service.dropped('push', 'closed', route)
   )
   const service = new HandlerService({

@@ -116,7 +116,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
 
   respond (id: number, payload: Uint8Array, isError: boolean): void {
     if (this.#state === State.closed) return
-    const smaller = payload.length >= this.#host.compressFrom ? deflateIfSmaller(payload, this.#host.compressFrom) : undefined
+    const smaller = deflateIfSmaller(payload, this.#host.compressFrom)
     const data = smaller ?? payload
     const at = this.#startPacket(PacketType.data, responseHeadSize(id) + data.length)
     const chunk = this.#outbox.chunk()
@@ -125,7 +125,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
 
   push (head: Uint8Array, payload: Uint8Array): boolean {
     if (this.#state !== State.working) return this.#keep(() => frameMessage(this.#connection.framing, head, payload))
-    const smaller = payload.length >= this.#host.compressFrom ? deflateIfSmaller(payload, this.#host.compressFrom) : undefined
+    const smaller = deflateIfSmaller(payload, this.#host.compressFrom)
     const data = smaller ?? payload
     const at = this.#startPacket(PacketType.data, head.length + data.length)
     const chunk = this.#outbox.chunk()

@@ -130,16 +130,12 @@ class Frames implements SharedPush {
     this.#frames ??= new Map()
     let frame = this.#frames.get(framing)
     if (frame === undefined) {
-      frame = this.#build(framing)
+      frame = frameMessage(framing, EMPTY, this.#message)
       this.#frames.set(framing, frame)
     }
     this.#lastFraming = framing
     this.#last = frame
     return frame
-  }
-
-  #build (framing: Framing | undefined): Uint8Array {
-    return frameMessage(framing, EMPTY, this.#message)
   }
 }
 

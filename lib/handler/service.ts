@@ -10,7 +10,7 @@ import type { SessionPool } from '../session/pool.ts'
 import type { TimerWheel } from '../timer-wheel.ts'
 import { TokenBucket } from '../token-bucket.ts'
 import { Call } from './call.ts'
-import { Dispatcher } from './dispatcher.ts'
+import { Dispatcher, type DispatcherOptions } from './dispatcher.ts'
 import type { PushRegistry } from './pushes.ts'
 import { HandlerRegistry, type CompiledHandler } from './registry.ts'
 import type { HandlerGroups, HandlersDefinition, Logger, PipelineSteps } from './types.ts'
@@ -28,14 +28,7 @@ export interface HandlerServiceOptions {
   readonly inflatedBytes: number
   readonly wheel: TimerWheel
   readonly log: Logger
-  readonly limits: {
-    readonly dispatch: number
-    readonly concurrentPerSession: number
-    readonly waitingPerSession: number
-    readonly waitingBytes: number
-    readonly maxQueued: number
-    readonly handlerMs: number
-  }
+  readonly limits: Omit<DispatcherOptions, 'serverId' | 'wheel'>
 }
 
 /** From a client's message to its handler: looks up the route, answers what has no handler, and hands the rest to the dispatcher. */

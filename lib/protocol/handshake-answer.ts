@@ -49,7 +49,7 @@ function errorText ({ code, msg, metadata = {} }: HandshakeError): string {
 const ESCAPED = /[<>&\u2028\u2029]/g
 
 /** A JSON string as Go's encoder writes it. */
-function quote (text: string): string {
+export function quote (text: string): string {
   return JSON.stringify(text).replace(ESCAPED, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 

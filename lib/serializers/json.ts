@@ -2,6 +2,7 @@ import { Kind, Type, type TSchema } from '@sinclair/typebox'
 import type { TypeCheck } from '@sinclair/typebox/compiler'
 import secureJson from 'secure-json-parse'
 import { createError, type PitayaError } from '../errors.ts'
+import { quote } from '../protocol/handshake-answer.ts'
 import { compileCheck, misfit, violation } from './check.ts'
 import { compileDeclared, type Visit } from './declared.ts'
 import { compileStringify } from './json-stringify.ts'
@@ -118,15 +119,13 @@ function mapValues (object: Record<string, TSchema>, map: (schema: TSchema) => T
 
 /** As Go writes it (protocol.md 1.8): empty fields left out, metadata sorted, HTML characters escaped. The bytes are the caller's. */
 function encodeError ({ code, msg, metadata }: WireError): Uint8Array {
-  const sorted = Object.entries(metadata ?? {}).sort(([a], [b]) => a < b ? -1 : 1).map(([key, value]) => `${quote(key)}:${quote(value)}`)
+  const sorted = Object.entries(metadata ?? {}).sort(([a], [b]) => a < b ? -1 : 1).map(([key, value]) => `${quoteText(key)}:${quoteText(value)}`)
   const fields = [
-    ...code === '' ? [] : [`"code":${quote(code)}`],
-    ...msg === '' ? [] : [`"msg":${quote(msg)}`],
+    ...code === '' ? [] : [`"code":${quoteText(code)}`],
+    ...msg === '' ? [] : [`"msg":${quoteText(msg)}`],
     ...sorted.length === 0 ? [] : [`"metadata":{${sorted.join(',')}}`]
   ]
   return Buffer.from(`{${fields.join(',')}}`)
 }
 
-function quote (text: string): string {
-  return JSON.stringify(toWellFormed(String(text))).replace(/[<>&\u2028\u2029]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
-}
+function quoteText (text: string): string { return quote(toWellFormed(String(text))) }

@@ -1,9 +1,9 @@
+import { MAX_BODY_BYTES } from '../protocol/packet.ts'
+
 /** What a serializer writes into: one buffer, given back as a view that is valid until the next write. */
 const FIRST_BYTES = 16 * 1024
 /** A buffer that one large value made grow is given up by the next value. */
 const KEPT_BYTES = 256 * 1024
-/** A packet cannot carry more (protocol.md 1.2: three bytes of length). */
-const MAX_BYTES = 2 ** 24 - 1
 
 interface NativeBuffer { utf8Write (text: string, offset: number, length: number): number }
 
@@ -20,8 +20,8 @@ export class Output {
   reserve (bytes: number): void {
     const wanted = this.pos + bytes
     if (wanted <= this.buf.length) return
-    if (wanted > MAX_BYTES) throw new RangeError('the encoded value is larger than a packet can be')
-    const grown = allocate(Math.min(MAX_BYTES, Math.max(wanted, this.buf.length * 2)))
+    if (wanted > MAX_BODY_BYTES) throw new RangeError('the encoded value is larger than a packet can be')
+    const grown = allocate(Math.min(MAX_BODY_BYTES, Math.max(wanted, this.buf.length * 2)))
     this.buf.copy(grown, 0, 0, this.pos)
     this.buf = grown
   }

@@ -18,6 +18,9 @@ const table = {
   PIT_ERR_DICTIONARY: { status: 500, text: 'fastify-pitaya: dictionary: %s' },
   PIT_ERR_SCHEMA: { status: 500, text: 'fastify-pitaya: %s: %s' },
 
+  PIT_ERR_CLUSTER_START: { status: 500, text: 'fastify-pitaya: %s' },
+  PIT_ERR_SERVER_ID: { status: 500, text: 'fastify-pitaya: server id "%s" is held by another living server: give this one an id of its own (serverId)' },
+
   // wire: what arrived cannot be read; the connection is closed with 4500
   PIT_ERR_PACKET_TYPE: { status: 400, text: 'wrong packet type', close: 'badPacket' },
   PIT_ERR_PACKET_SIZE: { status: 413, text: 'packet size exceed', close: 'badPacket' },
@@ -80,6 +83,19 @@ const table = {
   PIT_ERR_GROUP_OFFLINE: { status: 409, text: 'uid is not connected' },
   PIT_ERR_GROUP_TTL: { status: 409, text: 'memory group TTL not found' },
   PIT_ERR_GROUP_LIMIT: { status: 413, text: 'too many groups: the limit is %s' },
+
+  // cluster: answered to clients, or thrown to the caller in the server
+  PIT_ERR_CLUSTER_DOWN: { status: 503, text: 'the cluster cannot be reached' },
+  PIT_ERR_STORE: { status: 503, text: 'the cluster\'s store cannot be reached' },
+  PIT_ERR_SERVER_UNKNOWN: { status: 503, text: 'can\'t find any server with the provided ID' },
+  PIT_ERR_SERVER_LOST: { status: 503, text: 'the server was lost before it answered: outcome unknown' },
+  PIT_ERR_RPC_TIMEOUT: { status: 504, text: 'rpc client: request timeout' },
+  PIT_ERR_RPC_PENDING: { status: 503, text: 'too many calls wait for other servers' },
+  PIT_ERR_RPC_SIZE: { status: 413, text: 'message between servers is larger than %s bytes' },
+  PIT_ERR_RPC: { status: 400, text: 'message between servers: %s' },
+  PIT_ERR_REMOTE_NOT_FOUND: { status: 404, text: 'route not found' },
+  PIT_ERR_REMOTE: { status: 500, text: 'fastify-pitaya: remote %s: %s' },
+  PIT_ERR_SESSION_COPY: { status: 409, text: '%s' },
 
   // admin routes
   PIT_ERR_SESSION_NOT_FOUND: { status: 404, text: 'session not found' },

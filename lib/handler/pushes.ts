@@ -12,6 +12,9 @@ import type { MessageSchema, PushSchemas } from './types.ts'
 
 const EMPTY = new Uint8Array(0)
 
+/** A push's data in one serializer; `serializer` is empty for raw bytes. */
+export interface Payload { readonly serializer: string, readonly data: Uint8Array }
+
 interface CompiledPush {
   readonly name: string
   /** The message's flag and route. */
@@ -19,6 +22,9 @@ interface CompiledPush {
   /** By serializer. */
   readonly codecs: readonly Codec[] | 'raw'
 }
+
+/** Heads of pushes that other servers declare. */
+const MAX_FOREIGN_HEADS = 4096
 
 export interface PushOptions {
   /** Compresses data of at least so many bytes, when that makes it smaller. */
@@ -31,6 +37,10 @@ export class PushRegistry {
   #compiled = new Map<string, CompiledPush>()
   #options: PushOptions
   #onDropped: (route: string) => void
+  #serializers: readonly string[] = []
+  #dictionary: RouteDictionary | undefined
+  /** By route, of pushes that only other servers declare. */
+  #foreignHeads = new Map<string, Uint8Array>()
 
   constructor (options: PushOptions, onDropped: (route: string) => void) {
     this.#options = options
@@ -47,9 +57,10 @@ export class PushRegistry {
   }
 
   compile (serializers: readonly Serializer[], dictionary: RouteDictionary): void {
+    this.#serializers = serializers.map(({ name }) => name)
+    this.#dictionary = dictionary
     for (const [name, schema] of this.#declared) {
-      const code = dictionary.codeOf(name)
-      const head = encodeMessage({ type: MessageType.push, route: name, routeCode: code === -1 ? undefined : code, data: EMPTY })
+      const head = headOf(name, dictionary)
       const codecs = isRaw(schema) ? 'raw' : compileCodecs(schema, serializers, `push.${name}`)
       this.#compiled.set(name, { name, head, codecs })
     }
@@ -67,7 +78,36 @@ export class PushRegistry {
 
   /** To many: serialized when the first session of a serializer gets it, framed when the first of a carrier does. */
   broadcast (name: string, value: unknown): Broadcast {
-    return new Broadcast(this.#get(name), value, this.#options, this.#onDropped)
+    const push = this.#get(name)
+    return new Broadcast(name, push.head, (index) => encodePush(push, index, value), this.#options, this.#onDropped)
+  }
+
+  /** For clients of other servers: in one serializer, or in every one that is offered. Copies. Throws as `send`. */
+  payloads (name: string, value: unknown, serializer?: string): Payload[] {
+    const push = this.#get(name)
+    if (push.codecs === 'raw') return [{ serializer: '', data: encodePush(push, 0, value).slice() }]
+    const indexes = serializer === undefined ? push.codecs.keys() : [this.#serializers.indexOf(serializer)]
+    return Array.from(indexes, (index) => ({ serializer: this.#serializers[index]!, data: new Uint8Array(encodePush(push, index, value)) }))
+  }
+
+  /** What another server made by `payloads`, for clients of this one. Throws PIT_ERR_ROUTE_SIZE. */
+  relay (name: string, payloads: readonly Payload[]): Broadcast {
+    const encode = (index: number): Uint8Array => {
+      const serializer = this.#serializers[index]
+      const payload = payloads.find((payload) => payload.serializer === serializer || payload.serializer === '')
+      if (payload === undefined) throw createError('PIT_ERR_PUSH_BODY', [name, `the server that sent it does not offer the serializer "${serializer}"`])
+      return payload.data
+    }
+    return new Broadcast(name, this.#compiled.get(name)?.head ?? this.#foreignHead(name), encode, this.#options, this.#onDropped)
+  }
+
+  #foreignHead (name: string): Uint8Array {
+    let head = this.#foreignHeads.get(name)
+    if (head === undefined) {
+      head = headOf(name, this.#dictionary!)
+      if (this.#foreignHeads.size < MAX_FOREIGN_HEADS) this.#foreignHeads.set(name, head)
+    }
+    return head
   }
 
   #get (name: string): CompiledPush {
@@ -79,15 +119,19 @@ export class PushRegistry {
 
 /** One push on its way to many sessions. */
 export class Broadcast {
-  #push: CompiledPush
-  #value: unknown
+  #name: string
+  #head: Uint8Array
+  #payload: (serializerIndex: number) => Uint8Array
   #options: PushOptions
   #onDropped: (route: string) => void
   #bySerializer: Array<Frames | undefined> = []
 
-  constructor (push: CompiledPush, value: unknown, options: PushOptions, onDropped: (route: string) => void) {
-    this.#push = push
-    this.#value = value
+  constructor (
+    name: string, head: Uint8Array, payload: (serializerIndex: number) => Uint8Array, options: PushOptions, onDropped: (route: string) => void
+  ) {
+    this.#name = name
+    this.#head = head
+    this.#payload = payload
     this.#options = options
     this.#onDropped = onDropped
   }
@@ -96,20 +140,20 @@ export class Broadcast {
   to (session: Session): boolean {
     const frames = this.#bySerializer[session.serializerIndex] ??= this.#encode(session.serializerIndex)
     const isSent = session.entity.send(frames)
-    if (!isSent) this.#onDropped(this.#push.name)
+    if (!isSent) this.#onDropped(this.#name)
     return isSent
   }
 
   #encode (serializerIndex: number): Frames {
-    const { head } = this.#push
-    const plain = encodePush(this.#push, serializerIndex, this.#value)
+    const head = this.#head
+    const plain = this.#payload(serializerIndex)
     const smaller = this.#options.deflate(plain)
     const data = smaller ?? plain
     const message = new Uint8Array(head.length + data.length)
     message.set(head)
     if (smaller !== undefined) message[0]! |= COMPRESSED_BIT
     message.set(data, head.length)
-    if (message.length > MAX_BODY_BYTES) throw createError('PIT_ERR_PUSH_BODY', [this.#push.name, 'it is larger than a packet'])
+    if (message.length > MAX_BODY_BYTES) throw createError('PIT_ERR_PUSH_BODY', [this.#name, 'it is larger than a packet'])
     return new Frames(message)
   }
 }
@@ -137,6 +181,11 @@ class Frames implements SharedPush {
     this.#last = frame
     return frame
   }
+}
+
+function headOf (name: string, dictionary: RouteDictionary): Uint8Array {
+  const code = dictionary.codeOf(name)
+  return encodeMessage({ type: MessageType.push, route: name, routeCode: code === -1 ? undefined : code, data: EMPTY })
 }
 
 function encodePush (push: CompiledPush, serializerIndex: number, value: unknown): Uint8Array {

@@ -149,6 +149,8 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     return true
   }
 
+  settled (): void {}
+
   kick (reason: CloseReason, text?: string): void {
     if (this.#state === State.working) this.#writeKick(reason, text)
     this.#closeWith(reason, text)

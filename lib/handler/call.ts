@@ -5,28 +5,23 @@ import { logFailure } from '../log-failure.ts'
 import type { Session } from '../session/session.ts'
 import { isThenable } from '../thenable.ts'
 import type { TimerEntry } from '../timer-wheel.ts'
+import { JobState, outOfChunk, type Job } from './job.ts'
 import type { HandlerService } from './service.ts'
 import type { CompiledHandler } from './registry.ts'
 import { SessionView } from './session-view.ts'
 import type { HandlerContext, HandlerGroups, HandlerSession, Logger } from './types.ts'
 
 const EMPTY = new Uint8Array(0)
-/** A chunk up to this size may be kept for a message in it. */
-const SMALL_BYTES = 1024
-
-export const CallState = { waiting: 0, running: 1, done: 2, abandoned: 3 } as const
-export type CallState = (typeof CallState)[keyof typeof CallState]
-
 /** One message on its way through its handler; also the context that the handler gets. */
-export class Call implements HandlerContext, TimerEntry {
+export class Call implements HandlerContext, Job {
   timerNext: TimerEntry | null = null
   timerPrev: TimerEntry | null = null
   timerTick = 0
   /** The next waiting call of the session. */
-  next: Call | null = null
+  next: Job | null = null
   /** Its place among the calls of the session that had to wait. */
   arrival = 0
-  state: CallState = CallState.waiting
+  state: JobState = JobState.waiting
   readonly handler: CompiledHandler
   readonly of: Session
   /** The request's id; -1: a notify. */
@@ -47,6 +42,7 @@ export class Call implements HandlerContext, TimerEntry {
   #controller: AbortController | null = null
   #view: SessionView | null = null
   #log: Logger | null = null
+  #deadlineMs: number | undefined = undefined
 
   constructor (
     service: HandlerService, handler: CompiledHandler, session: Session, id: number,
@@ -77,16 +73,21 @@ export class Call implements HandlerContext, TimerEntry {
   get signal (): AbortSignal {
     if (this.#controller === null) {
       this.#controller = new AbortController()
-      if (this.state === CallState.abandoned || this.of.isClosed) this.#controller.abort()
+      if (this.state === JobState.abandoned || this.of.isClosed) this.#controller.abort()
     }
     return this.#controller.signal
   }
 
   get isRequest (): boolean { return this.id >= 0 }
+  get isConcurrent (): boolean { return this.handler.concurrent }
+  get deadlineMs (): number | undefined { return this.#deadlineMs ?? this.handler.deadlineMs }
+  set deadlineMs (ms: number | undefined) { this.#deadlineMs = ms }
+  get share (): null { return null }
+  chooseShare (): null { return null }
 
   /** Starts the handler's way. On return the call is `done`, unless something returned a promise. */
   run (): void {
-    this.state = CallState.running
+    this.state = JobState.running
     if (channels.handled.hasSubscribers) this.startedAt = performance.now()
     if (!this.isCompressed) { this.#runFrom(0); return }
     try {
@@ -128,11 +129,12 @@ export class Call implements HandlerContext, TimerEntry {
 
   /** The deadline: the caller is answered, the next message may start, and what the handler still does no longer reaches the session. */
   onTimer (): void {
-    if (this.state !== CallState.running) return
-    this.state = CallState.abandoned
+    if (this.state !== JobState.running) return
+    this.state = JobState.abandoned
     this.#service.abandoned(this)
     this.abort()
     this.#answerError(createError('PIT_ERR_HANDLER_TIMEOUT'))
+    if (!this.isRequest) this.of.entity.settled()
     this.#service.dispatcher.ended(this)
   }
 
@@ -142,25 +144,25 @@ export class Call implements HandlerContext, TimerEntry {
 
   /** Answers without having run. */
   reject (error: PitayaError): void {
-    this.state = CallState.done
+    this.state = JobState.done
     if (this.isRequest) this.#service.dropped('request', dropReasons[error.code] ?? 'failed', this.route)
     this.#answerError(error)
+    if (!this.isRequest) this.of.entity.settled()
   }
 
-  /** While it waits: takes its bytes out of the network's chunk, which may be a thousand times as large. */
   detach (): void {
-    const isSmallPart = this.bytes.buffer.byteLength > 2 * (this.end - this.start) + SMALL_BYTES
-    if (isSmallPart) this.setBytes(Uint8Array.prototype.slice.call(this.bytes, this.start, this.end))
+    const own = this.state === JobState.waiting ? outOfChunk(this.bytes, this.start, this.end) : undefined
+    if (own !== undefined) this.setBytes(own)
   }
 
   /** The session closed before this could start. */
   forget (): void {
-    this.state = CallState.done
+    this.state = JobState.done
     this.#service.dropped(this.isRequest ? 'request' : 'notify', 'closed', this.route)
   }
 
   #inflated (bytes: Uint8Array): void {
-    if (this.state !== CallState.running) { this.#late(); return }
+    if (this.state !== JobState.running) { this.#late(); return }
     this.setBytes(bytes)
     this.#runFrom(0)
   }
@@ -187,7 +189,7 @@ export class Call implements HandlerContext, TimerEntry {
   }
 
   #resume (index: number, value: unknown): void {
-    if (this.state !== CallState.running) { this.#late(); return }
+    if (this.state !== JobState.running) { this.#late(); return }
     try {
       this.handler.steps[index]!.accept(this, value)
     } catch (error) {
@@ -210,13 +212,14 @@ export class Call implements HandlerContext, TimerEntry {
   }
 
   #fail (error: unknown): void {
-    if (this.state !== CallState.running) { this.#late(); return }
+    if (this.state !== JobState.running) { this.#late(); return }
     this.#answerError(error)
     this.#end(error ?? 'nothing')
   }
 
   #end (error: unknown): void {
-    this.state = CallState.done
+    this.state = JobState.done
+    if (!this.isRequest) this.of.entity.settled()
     if (channels.handled.hasSubscribers) {
       const code = error === undefined ? '' : isPitayaError(error) ? error.wireCode : 'PIT-500'
       const durationMs = performance.now() - this.startedAt
@@ -231,7 +234,7 @@ export class Call implements HandlerContext, TimerEntry {
   }
 
   #unreadable (error: unknown): void {
-    if (this.state !== CallState.running) { this.#late(); return }
+    if (this.state !== JobState.running) { this.#late(); return }
     if (isPitayaError(error) && error.close === undefined) { this.#fail(error); return }
     this.of.entity.refuseBytes(error)
     this.#end(error)

@@ -85,7 +85,7 @@ export class PushRegistry {
   /** For clients of other servers: in one serializer, or in every one that is offered. Copies. Throws as `send`. */
   payloads (name: string, value: unknown, serializer?: string): Payload[] {
     const push = this.#get(name)
-    if (push.codecs === 'raw') return [{ serializer: '', data: encodePush(push, 0, value).slice() }]
+    if (push.codecs === 'raw') return [{ serializer: '', data: new Uint8Array(encodePush(push, 0, value)) }]
     const indexes = serializer === undefined ? push.codecs.keys() : [this.#serializers.indexOf(serializer)]
     return Array.from(indexes, (index) => ({ serializer: this.#serializers[index]!, data: new Uint8Array(encodePush(push, index, value)) }))
   }
@@ -95,7 +95,7 @@ export class PushRegistry {
     const encode = (index: number): Uint8Array => {
       const serializer = this.#serializers[index]
       const payload = payloads.find((payload) => payload.serializer === serializer || payload.serializer === '')
-      if (payload === undefined) throw createError('PIT_ERR_PUSH_BODY', [name, `the server that sent it does not offer the serializer "${serializer}"`])
+      if (payload === undefined) throw createError('PIT_ERR_PUSH_BODY', [name, `its sender does not offer "${serializer}"`])
       return payload.data
     }
     return new Broadcast(name, this.#compiled.get(name)?.head ?? this.#foreignHead(name), encode, this.#options, this.#onDropped)
@@ -127,7 +127,8 @@ export class Broadcast {
   #bySerializer: Array<Frames | undefined> = []
 
   constructor (
-    name: string, head: Uint8Array, payload: (serializerIndex: number) => Uint8Array, options: PushOptions, onDropped: (route: string) => void
+    name: string, head: Uint8Array, payload: (serializerIndex: number) => Uint8Array,
+    options: PushOptions, onDropped: (route: string) => void
   ) {
     this.#name = name
     this.#head = head

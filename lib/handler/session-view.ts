@@ -1,5 +1,6 @@
 import { createError } from '../errors.ts'
-import { CallState, type Call } from './call.ts'
+import type { Call } from './call.ts'
+import { JobState } from './job.ts'
 import type { HandlerSession, HandshakeSys } from './types.ts'
 
 /** The session as one call sees it: after the call's deadline it can be read, but no longer written to. */
@@ -28,7 +29,7 @@ export class SessionView implements HandlerSession {
   onClose (callback: () => void): void { this.#writable().onClose(callback) }
 
   #writable () {
-    if (this.#call.state === CallState.abandoned) throw createError('PIT_ERR_ABANDONED')
+    if (this.#call.state === JobState.abandoned) throw createError('PIT_ERR_ABANDONED')
     return this.#call.of
   }
 }

@@ -4,7 +4,7 @@ import type { TokenBucket } from '../token-bucket.ts'
 import type { SessionPool } from './pool.ts'
 
 /**
- * What a session talks to: the agent of a client of this server (or later a client of another). Handlers do not know which.
+ * What a session talks to: the agent of a client of this server or of another. Handlers do not know which.
  */
 export interface Entity {
   readonly remoteAddress: string
@@ -21,6 +21,8 @@ export interface Entity {
   /** Sends a Kick packet where the protocol allows one, then closes. */
   kick (reason: CloseReason, text?: string): void
   close (reason: CloseReason): void
+  /** A notify was handled or dropped: servers tell each other, clients are not told. */
+  settled (): void
   /** Closes for bytes that turn out unreadable later on, such as data that does not inflate. */
   refuseBytes (error: unknown): void
   /** Stop and go on reading from the client. */

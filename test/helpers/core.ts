@@ -61,6 +61,7 @@ export class FakeEntity implements Entity {
     this.session.ended()
   }
 
+  settled (): void {}
   refuseBytes (): void { this.close('badPacket') }
   pauseReading (): void { this.isPaused = true; this.pauses++ }
   resumeReading (): void { this.isPaused = false }

@@ -26,7 +26,7 @@ export const channels = {
   }>('connection:close'),
   /** A client was turned away: before it was one, or in its handshake (`full`, `handshake`). */
   refuse: named<{ reason: 'full' | 'rate' | 'draining' | 'handshake' }>('connection:refuse'),
-  /** Bytes that could not be read, which closed the connection: a code of the error table, or of `ws` (`WS_ERR_...`). */
+  /** Bytes that could not be read: a code of the error table, or of `ws` (`WS_ERR_...`). A client's closed its connection. */
   decodeError: named<{ code: string }>('decode:error'),
   /** A message was not handled, or a push not sent. */
   drop: named<{ what: 'request' | 'notify' | 'push' | 'result', why: DropReason, route: string }>('message:drop'),
@@ -38,6 +38,8 @@ export const channels = {
   pause: named<{ sessionId: number, waiting: number }>('session:pause'),
   /** A session was bound to a uid. */
   bound: named<{ sessionId: number, uid: string }>('session:bound'),
+  /** An answer to a call that had ended. */
+  rpcLate: named<{}>('rpc:late'),
   /** Our own event loop came late by more than a second. `route`: of the handler that ran last. */
   lag: named<{ lagMs: number, route: string }>('loop:lag')
 } as const

@@ -1,4 +1,4 @@
-import { createError } from '../errors.ts'
+import { createError, type ErrorCode } from '../errors.ts'
 import type { HandlersDefinition, MethodDefinition } from './types.ts'
 
 // What defineHandlers refuses. The types refuse most of it too; this is for plain JavaScript and computed values.
@@ -70,25 +70,39 @@ function checkDefinition (place: string, method: MethodDefinition): void {
   if (method.body !== undefined) checkSchema(place, 'body', method.body)
   if (method.response !== undefined) checkSchema(place, 'response', method.response)
   if (typeof method.concurrent !== 'boolean') refuse(place, 'concurrent must be true or false')
-  const { deadlineMs, ratePerSecond } = method
-  if (deadlineMs !== undefined && !(Number.isInteger(deadlineMs) && deadlineMs > 0 && deadlineMs <= MAX_DEADLINE_MS)) {
-    refuse(place, `deadlineMs must be a whole number of milliseconds, 1 to ${MAX_DEADLINE_MS}`)
-  }
+  checkDeadline(place, method.deadlineMs)
+  const { ratePerSecond } = method
   if (ratePerSecond !== undefined && !(Number.isFinite(ratePerSecond) && ratePerSecond > 0)) {
     refuse(place, 'ratePerSecond must be a number above 0')
   }
   checkHooks(place, method)
 }
 
-function checkName (name: unknown, what: string): void {
+// What handlers and remotes have in common: the code says whose fault it is.
+
+export function checkName (name: unknown, what: string, code?: ErrorCode): void {
   if (typeof name === 'string' && name.length > 0 && name.length <= MAX_NAME && !/[\s.]/.test(name)) return
-  refuse(JSON.stringify(name) ?? String(name), `${what} must have 1 to ${MAX_NAME} characters, none of them white space or "."`)
+  refuse(JSON.stringify(name) ?? String(name), `${what} must have 1 to ${MAX_NAME} characters, none of them white space or "."`, code)
 }
 
-function checkOptionNames (place: string, options: object, known: readonly string[]): void {
+export function checkOptionNames (place: string, options: object, known: readonly string[], code?: ErrorCode): void {
   for (const name of Object.keys(options)) {
-    if (!known.includes(name)) refuse(place, `option "${name}" is unknown: known are ${known.join(', ')}`)
+    if (!known.includes(name)) refuse(place, `option "${name}" is unknown: known are ${known.join(', ')}`, code)
   }
+}
+
+export function checkDeadline (place: string, deadlineMs: number | undefined, code?: ErrorCode): void {
+  if (deadlineMs === undefined || (Number.isInteger(deadlineMs) && deadlineMs > 0 && deadlineMs <= MAX_DEADLINE_MS)) return
+  refuse(place, `deadlineMs must be a whole number of milliseconds, 1 to ${MAX_DEADLINE_MS}`, code)
+}
+
+export function checkSchema (place: string, what: string, schema: unknown, code?: ErrorCode): void {
+  if (isTypeBox(schema) || (isObject(schema) && (schema as { kind?: unknown }).kind === 'raw')) return
+  refuse(place, `${what} must be a TypeBox schema or raw`, code)
+}
+
+export function isObject (value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function checkHooks (place: string, hooks: { before?: unknown, after?: unknown }): void {
@@ -98,19 +112,10 @@ function checkHooks (place: string, hooks: { before?: unknown, after?: unknown }
   }
 }
 
-function checkSchema (place: string, what: string, schema: unknown): void {
-  if (isTypeBox(schema) || (isObject(schema) && (schema as { kind?: unknown }).kind === 'raw')) return
-  refuse(place, `${what} must be a TypeBox schema or raw`)
-}
-
 function isTypeBox (schema: unknown): boolean {
   return isObject(schema) && kind in schema
 }
 
-function isObject (value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function refuse (place: string, text: string): never {
-  throw createError('PIT_ERR_HANDLER', [place, text])
+function refuse (place: string, text: string, code: ErrorCode = 'PIT_ERR_HANDLER'): never {
+  throw createError(code, [place, text])
 }

@@ -8,9 +8,12 @@ import type { HandlerContext, HandlersDefinition, MessageSchema, MethodDefinitio
 
 // A user's declarations name every type of a result by this entry, so all of them leave here (else TS2742).
 export { PitayaError } from '../errors.ts'
+export { defineRemotes, type RemoteOf } from '../remote/define.ts'
 export type * from './types.ts'
 export type * from './define-types.ts'
 export type * from './client-types.ts'
+export type * from '../remote/types.ts'
+export type * from '../remote/client-types.ts'
 
 type AnyContext = HandlerContext<any, any, any>
 

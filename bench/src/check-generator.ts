@@ -3,6 +3,7 @@
  * flags used below that prints one JSON line with `cpu_us`, the server's CPU µs per message.
  */
 import type { Children } from './children.ts'
+import type { ServerProcess } from './job.ts'
 import type { Options } from './options.ts'
 import { align } from './report.ts'
 import { generate, type Progress, type Servers } from './run.ts'
@@ -22,12 +23,12 @@ export async function checkGenerator (options: Options, servers: Servers, childr
       if (row.skipped !== '') continue
       progress(`check-generator: round ${round} of ${options.rounds}, ${row.name}`)
       try {
-        const { child, urls } = await servers.get(row.entry.server)
+        const { processes, urls } = await servers.get(row.entry.server)
         const url = urls[row.entry.transport]
-        const other = () => otherGenerator(loadgen, row.load, url, child.pid, children)
+        const other = () => otherGenerator(loadgen, row.load, url, processes, children)
         // The first of two finds the server colder: they take turns in that too.
         const early = round % 2 === 0 ? await other() : undefined
-        const { cpu } = await generate({ ...row.load, url, pid: child.pid }, children)
+        const { cpu } = await generate({ ...row.load, url, processes }, children)
         row.other.push(early ?? await other())
         row.own.push(cpu)
       } catch (error) {
@@ -45,7 +46,7 @@ export async function checkGenerator (options: Options, servers: Servers, childr
   return [`check-generator (median of ${options.rounds})`, ...align([header, ...lines]), ...skipped].join('\n')
 }
 
-async function otherGenerator (loadgen: string, load: Load, url: string, pid: number, children: Children): Promise<number> {
+async function otherGenerator (loadgen: string, load: Load, url: string, processes: ServerProcess[], children: Children): Promise<number> {
   const { ended } = children.start('generator', [
     loadgen,
     '-url', url,
@@ -57,7 +58,7 @@ async function otherGenerator (loadgen: string, load: Load, url: string, pid: nu
     '-warmup', `${load.warmupSeconds}s`,
     '-route', load.route,
     ...(load.join === undefined ? [] : ['-join', load.join]),
-    '-pids', String(pid)
+    '-pids', processes.map(({ pid }) => pid).join(',')
   ])
   const { code, stdout, stderr } = await ended
   if (code !== 0) throw new Error(`LOADGEN failed: ${stderr.trim()}`)

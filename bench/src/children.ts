@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { ServerProcess } from './job.ts'
 import { allowedCores } from './process-stat.ts'
 
 const READY_TIMEOUT_MS = 20_000
@@ -15,6 +16,13 @@ export interface Child {
   /** Resolves when the process has ended, with its exit code and what it wrote. */
   ended: Promise<{ code: number | null, stdout: string, stderr: string }>
   /** Ends the process, by SIGTERM and then by SIGKILL. */
+  end (): Promise<void>
+}
+
+/** A server that is up: one process, or the several of a cluster. `urls` has an entry for each transport it speaks. */
+export interface Running {
+  processes: ServerProcess[]
+  urls: { ws: string, tcp: string }
   end (): Promise<void>
 }
 
@@ -71,6 +79,12 @@ export class Children {
   }
 }
 
+/** What a process that failed had to say, without its stack. */
+export function complaint (stderr: string): string {
+  const text = stderr.trim()
+  return /^\w*Error: .*/m.exec(text)?.[0] ?? text
+}
+
 /** A loopback port that was free a moment ago. */
 export async function freePort (): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
@@ -94,5 +108,5 @@ export async function accepting (port: number, child: Child): Promise<void> {
   const isEnded = abort.signal.aborted
   await child.end()
   const { code, stderr } = await child.ended
-  throw new Error(isEnded ? `ended with code ${code} before it listened: ${stderr.trim()}` : `did not listen within ${READY_TIMEOUT_MS} ms`)
+  throw new Error(isEnded ? `ended with code ${code} before it listened: ${complaint(stderr)}` : `did not listen within ${READY_TIMEOUT_MS} ms`)
 }

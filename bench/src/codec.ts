@@ -1,8 +1,8 @@
 /** Micro-benchmarks of the codecs, in a process of their own: `node codec.js ROUNDS` prints `CodecRow[]` as JSON. */
-import { Type } from '@sinclair/typebox'
 import { createMessageView, decodeMessage, encodeMessage, MessageType } from '../../out/lib/protocol/message.js'
 import { encodePacket, PacketDecoder, PacketType } from '../../out/lib/protocol/packet.js'
 import { resolveSerializers } from '../../out/lib/serializers/index.js'
+import { Message } from './echo.ts'
 import { PAYLOAD } from './generator/traffic.ts'
 import type { CodecRow } from './job.ts'
 
@@ -18,7 +18,6 @@ const ROUND_MS = 100
 const PIPELINED = 16
 
 const value = JSON.parse(PAYLOAD) as { name: string, content: string }
-const Message = Type.Object({ name: Type.String({ maxLength: 32 }), content: Type.String({ maxLength: 500 }) })
 const operations = [...packetOperations(), ...await serializerOperations()]
 process.stdout.write(JSON.stringify(measure(operations, Number(process.argv[2] ?? 4))))
 

@@ -7,9 +7,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from './generator/client.ts'
 import { startEcho, startFanout, type Tally } from './generator/traffic.ts'
-import { DATA, ERROR_BIT, request, RESPONSE, TYPE_BITS } from './generator/wire.ts'
 import type { Job, Outcome } from './job.ts'
-import { cpuSeconds, residentKilobytes, stealSeconds } from './process-stat.ts'
+import { type CpuSeconds, cpuSeconds, residentKilobytes, stealSeconds } from './process-stat.ts'
 
 /** Connections opened at once: below every server's backlog. */
 const OPENING = 32
@@ -18,7 +17,8 @@ const job = JSON.parse(process.argv[2] ?? '') as Job
 const url = new URL(job.url)
 if (!/^(127(\.\d{1,3}){3}|\[::1\])$/.test(url.hostname)) fail(new Error(`only loopback addresses are measured, not ${url.hostname}`))
 
-const emptyKilobytes = residentKilobytes(job.pid)
+const counted = job.processes.filter(({ isCounted }) => isCounted)
+const emptyKilobytes = kilobytes()
 const clients = await openAll()
 const outcome = job.mode === 'idle' ? await idle() : await measure()
 process.stdout.write(`${JSON.stringify(outcome)}\n`)
@@ -33,20 +33,13 @@ async function openAll (): Promise<Client[]> {
     while (wanted-- > 0) {
       const client = new Client(url, shared)
       await client.open(url, job.protocol)
-      if (job.join !== undefined) await join(client, job.join)
+      if (job.join !== undefined) await client.request(job.join, '{}')
       client.onFailure = fail
       clients.push(client)
     }
   }
   await Promise.all(Array.from({ length: OPENING }, open)).catch(fail)
   return clients
-}
-
-async function join (client: Client, route: string): Promise<void> {
-  const answer = await client.ask(request(route, 1, '{}'), (data, start) => {
-    return data[start] === DATA && ((data[start + 4] as number) & TYPE_BITS) === RESPONSE
-  })
-  if (((answer[4] as number) & ERROR_BIT) !== 0) throw new Error(`${route} was refused: ${answer.toString('latin1', 4)}`)
 }
 
 async function measure (): Promise<Outcome> {
@@ -62,14 +55,18 @@ async function idle (): Promise<Outcome> {
   const tally: Tally = { messages: 0, errors: 0 }
   const before = snapshot(tally)
   await sleep(job.seconds * 1000)
-  const kilobytes = (residentKilobytes(job.pid) - emptyKilobytes) / job.connections
-  return { ...difference(before, snapshot(tally), 0), kilobytes }
+  const grown = kilobytes() - emptyKilobytes
+  return { ...difference(before, snapshot(tally), 0), kilobytes: grown / job.connections }
+}
+
+function kilobytes (): number {
+  return counted.reduce((sum, { pid }) => sum + residentKilobytes(pid), 0)
 }
 
 function snapshot (tally: Tally) {
   const own = process.cpuUsage()
   return {
-    server: cpuSeconds(job.pid),
+    cpu: job.processes.map(({ pid }) => cpuSeconds(pid)),
     messages: tally.messages,
     at: performance.now() / 1000,
     own: (own.user + own.system) / 1e6,
@@ -82,14 +79,19 @@ type Snapshot = ReturnType<typeof snapshot>
 function difference (before: Snapshot, after: Snapshot, errors: number): Outcome {
   const seconds = after.at - before.at
   const messages = after.messages - before.messages
-  const user = after.server.user - before.server.user
-  const system = after.server.system - before.server.system
+  const used = job.processes.map(({ name, isCounted }, i) => {
+    const [from, to] = [before.cpu[i] as CpuSeconds, after.cpu[i] as CpuSeconds]
+    return { name, isCounted, user: to.user - from.user, system: to.system - from.system }
+  })
+  const sum = (key: 'user' | 'system') => used.reduce((total, process) => total + (process.isCounted ? process[key] : 0), 0)
+  const [user, system] = [sum('user'), sum('system')]
   return {
     messages,
     seconds,
     cpu: (user + system) * 1e6 / messages,
     cpuUser: user * 1e6 / messages,
     cpuSystem: system * 1e6 / messages,
+    processes: used.map(({ name, isCounted, user, system }) => ({ name, isCounted, cpu: (user + system) * 1e6 / messages })),
     kilobytes: 0,
     serverLoad: (user + system) / seconds,
     generatorLoad: (after.own - before.own) / seconds,

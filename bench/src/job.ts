@@ -1,3 +1,6 @@
+/** A process of the server, by what it is there. One that is not counted is measured and shown all the same. */
+export interface ServerProcess { name: string, pid: number, isCounted: boolean }
+
 /** What one run of the generator is to do. The harness hands it over as JSON in the first argument. */
 export interface Job {
   /** `ws://127.0.0.1:port/` or `tcp://127.0.0.1:port`. Anything but a loopback address is refused. */
@@ -11,8 +14,8 @@ export interface Job {
   /** Measured window; idle: the time that the server is left alone before its memory is read. */
   seconds: number
   warmupSeconds: number
-  /** The server's process, whose CPU time and memory are read. */
-  pid: number
+  /** The server's processes, whose CPU time and memory are read and added up. */
+  processes: ServerProcess[]
   /** Requested in echo, notified in fan-out. */
   route: string
   /** Fan-out only: requested once by every connection before anything is measured. */
@@ -30,6 +33,8 @@ export interface Outcome {
   cpu: number
   cpuUser: number
   cpuSystem: number
+  /** The same, process by process. */
+  processes: { name: string, cpu: number, isCounted: boolean }[]
   /** Idle only: KB of resident memory that one connection added. */
   kilobytes: number
   /** Share of one core used by the server, by the generator, and taken from this machine by its host. */

@@ -33,7 +33,18 @@ export function tableOf (scenario: Scenario, rows: Row[]): string {
   })
   const skipped = rows.filter((row) => row.skipped !== undefined).map((row) => `  skipped: ${row.entry.label}: ${row.skipped}`)
   const title = `${scenario.title} (median of ${scenario.rounds})`
-  return [title, ...(lines.length > 0 ? align([header, ...lines]) : []), ...skipped].join('\n')
+  return [title, ...(lines.length > 0 ? align([header, ...lines]) : []), ...rows.flatMap(processesOf), ...skipped].join('\n')
+}
+
+/** What each process of a cluster took; nothing for a server of one process. */
+function processesOf ({ entry, outcomes }: Row): string[] {
+  const processes = outcomes[0]?.processes ?? []
+  if (processes.length < 2) return []
+  const shares = processes.map(({ name, isCounted }, i) => {
+    const { median } = spread(outcomes.map((outcome) => outcome.processes[i]?.cpu ?? NaN))
+    return `${name} ${median.toFixed(2)}${isCounted ? '' : ' (not counted)'}`
+  })
+  return [`  ${entry.label}: ${shares.join(', ')}`]
 }
 
 export function codecTable (rows: CodecRow[], rounds: number): string {

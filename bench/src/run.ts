@@ -1,8 +1,8 @@
 import { join } from 'node:path'
-import type { Children } from './children.ts'
+import type { Children, Running } from './children.ts'
 import type { CodecRow, Job, Outcome } from './job.ts'
 import type { Entry, Scenario } from './scenarios.ts'
-import { type Running, type ServerName, start, unavailable } from './servers.ts'
+import { type ServerName, start, unavailable } from './servers.ts'
 
 /** What joining and connecting may take beside the run itself. */
 const GENERATOR_GRACE_MS = 60_000
@@ -37,7 +37,7 @@ export class Servers {
   async end (): Promise<void> {
     const running = await Promise.allSettled(this.#running.values())
     this.#running.clear()
-    await Promise.all(running.map((server) => server.status === 'fulfilled' ? server.value.child.end() : undefined))
+    await Promise.all(running.map((server) => server.status === 'fulfilled' ? server.value.end() : undefined))
   }
 }
 
@@ -51,9 +51,9 @@ export async function run (scenario: Scenario, servers: Servers, children: Child
       try {
         // Memory is measured in a process that has held no connection before.
         if (scenario.load.mode === 'idle') await servers.end()
-        const { child, urls } = await servers.get(row.entry.server)
+        const { processes, urls } = await servers.get(row.entry.server)
         const url = urls[row.entry.transport]
-        row.outcomes.push(await generate({ ...scenario.load, ...row.entry.load, url, pid: child.pid }, children))
+        row.outcomes.push(await generate({ ...scenario.load, ...row.entry.load, url, processes }, children))
       } catch (error) {
         row.skipped = (error as Error).message
         row.outcomes = []

@@ -11,7 +11,7 @@ export interface Entry {
   load?: Partial<Load>
 }
 
-export type Load = Omit<Job, 'url' | 'pid'>
+export type Load = Omit<Job, 'url' | 'processes'>
 
 /** `of` is to cost at most `limit` times what `to` costs; without `to`, at most `limit` KB. */
 export interface Target { of: string, to?: string, limit: number }
@@ -34,6 +34,7 @@ const WS = 'plain ws'
 export function scenariosOf (part: Part, options: Options): Scenario[] {
   if (part === 'echo') return echo(options)
   if (part === 'async') return [asynchronous(options)]
+  if (part === 'cluster') return cluster(options)
   if (part === 'fanout') return [1, 8].map((inFlight) => fanout(options, inFlight))
   if (part === 'idle') return [idle(options)]
   return []
@@ -87,6 +88,26 @@ function asynchronous (options: Options): Scenario {
     targets: [{ of: 'async handler', to: 'sync handler', limit: 1.25 }],
     rounds: options.rounds
   }
+}
+
+/** Client, frontend, NATS, backend and back. Pitaya Go has no order to keep, so its one line answers both of ours. */
+function cluster (options: Options): Scenario[] {
+  const load = { ...echoLoad(options), route: 'chat.room.echo' }
+  const own: Entry = { label: OURS, server: 'fastify-pitaya-cluster', transport: 'ws' }
+  const concurrent: Entry = { ...own, label: `${OURS}, concurrent`, load: { route: 'chat.room.echoConcurrent' } }
+  const go: Entry = { label: GO, server: 'pitaya-go-cluster', transport: 'ws' }
+  const through = (inFlight: number, entries: Entry[], targets: Target[]): Scenario => ({
+    title: `echo through a cluster over WebSocket, ${inFlight} in flight`,
+    unit: 'µs per message',
+    load: { ...load, inFlight },
+    entries,
+    targets,
+    rounds: options.rounds
+  })
+  return [
+    through(1, [own, go], [{ of: OURS, to: GO, limit: 0.5 }]),
+    through(16, [own, concurrent, go], [{ of: OURS, to: GO, limit: 0.3 }, { of: concurrent.label, to: GO, limit: 0.2 }])
+  ]
 }
 
 function fanout (options: Options, inFlight: number): Scenario {

@@ -2,14 +2,12 @@
  * A server on the public API, for what the demo has no route for: `node server.js WS_PORT TCP_PORT`.
  * All limits, schema validation and ordering are on; only the rates are raised, beyond what a generator can reach.
  */
-import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import { defineHandlers, request } from '../../out/lib/handler/define.js'
 import pitaya from '../../out/plugins/pitaya.js'
+import { limits, schemas } from './echo.ts'
 
 const [wsPort, tcpPort] = process.argv.slice(2).map(Number) as [number, number]
-const Message = Type.Object({ name: Type.String({ maxLength: 32 }), content: Type.String({ maxLength: 500 }) })
-const schemas = { body: Message, response: Message }
 
 const bench = defineHandlers('bench', {
   echo: request(schemas, (message) => message),
@@ -20,7 +18,7 @@ const app = Fastify({ logger: { level: 'warn' } })
 await app.register(pitaya, {
   serverType: 'bench',
   acceptors: { websocket: { path: '/' }, tcp: { host: '127.0.0.1', port: tcpPort } },
-  limits: { ratePerSecond: 10_000_000, rateBurst: 20_000_000, connectionsPerSecond: 1_000_000 }
+  limits
 })
 app.pitaya.register(bench)
 await app.listen({ host: '127.0.0.1', port: wsPort })

@@ -1,13 +1,12 @@
-import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { accepting, type Child, type Children, freePort } from './children.ts'
+import { accepting, type Children, freePort, type Running } from './children.ts'
+import { type ClusterName, clusters, isCluster, startCluster } from './clusters.ts'
+import { buildGo, GO_PEER } from './pitaya-go.ts'
 
 /** Servers that can be measured. */
-export type ServerName = 'fastify-pitaya' | 'handlers' | 'pitaya-go' | 'ws' | 'ws-cork' | 'net'
-
-/** A server that is up. `urls` has an entry for each transport it speaks. */
-export interface Running { child: Child, urls: { ws: string, tcp: string } }
+export type ServerName = SingleName | ClusterName
+type SingleName = 'fastify-pitaya' | 'handlers' | 'pitaya-go' | 'ws' | 'ws-cork' | 'net'
 
 interface Definition {
   /** A reason why it cannot run here, or undefined. */
@@ -20,11 +19,10 @@ interface Definition {
 
 const OUT = import.meta.dirname
 const ROOT = join(OUT, '../..')
-const GO_PEER = join(OUT, 'pitaya-go')
 /** Raised beyond what a generator can reach, so that the limits are on the path and never met. */
 const RATES = { PITAYA_RATE_PER_SECOND: '10000000', PITAYA_CONNECTIONS_PER_SECOND: '1000000' }
 
-const definitions: Record<ServerName, Definition> = {
+const definitions: Record<SingleName, Definition> = {
   'fastify-pitaya': {
     unavailable: () => existsSync(join(ROOT, 'out/server.js')) ? undefined : 'out/server.js is missing: run "npm run build" in the repository first',
     command: () => [process.execPath, join(ROOT, 'out/server.js')],
@@ -54,11 +52,12 @@ const definitions: Record<ServerName, Definition> = {
 
 /** Why a server cannot be measured here, or undefined. Builds it if it has to be built. */
 export function unavailable (name: ServerName): string | undefined {
-  return definitions[name].unavailable?.()
+  return isCluster(name) ? clusters[name].unavailable() : definitions[name].unavailable?.()
 }
 
 /** Starts a server on free loopback ports and waits until it accepts connections. */
 export async function start (name: ServerName, children: Children): Promise<Running> {
+  if (isCluster(name)) return await startCluster(name, children)
   const { command, env, only } = definitions[name]
   const [wsPort, tcpPort] = [await freePort(), await freePort()]
   const child = children.start('server', command(wsPort, tcpPort), env?.(wsPort, tcpPort))
@@ -68,11 +67,9 @@ export async function start (name: ServerName, children: Children): Promise<Runn
   } catch (error) {
     throw new Error(`${name} ${(error as Error).message}`)
   }
-  return { child, urls: { ws: `ws://127.0.0.1:${wsPort}/`, tcp: `tcp://127.0.0.1:${tcpPort}` } }
-}
-
-function buildGo (): string | undefined {
-  const { error, status, stderr } = spawnSync('go', ['build', '-o', GO_PEER, '.'], { cwd: join(OUT, '../peers/go'), encoding: 'utf8' })
-  if (error !== undefined) return 'Go is not on PATH'
-  return status === 0 ? undefined : `it does not build: ${stderr.trim().split('\n').at(-1)}`
+  return {
+    processes: [{ name: 'server', pid: child.pid, isCounted: true }],
+    urls: { ws: `ws://127.0.0.1:${wsPort}/`, tcp: `tcp://127.0.0.1:${tcpPort}` },
+    end: () => child.end()
+  }
 }

@@ -1,8 +1,10 @@
-// Pitaya Go as a peer of the benchmark: one standalone JSON server with a WebSocket and a TCP acceptor.
+// Pitaya Go as a peer of the benchmark: a JSON server with a WebSocket and a TCP acceptor, standalone or, where NATS_URL
+// is set, a member of a cluster with RPC over NATS and discovery through ETCD_URL. Of a cluster the servers of type "chat"
+// have the handlers and all others the clients.
 //
 // Compression is off (its default, on, costs far more per message) and the logger is silenced; everything else is
-// Pitaya's default. The addresses come from WS_ADDR and TCP_ADDR. It ends when its standard input does, so that it
-// cannot outlive the benchmark.
+// Pitaya's default. The addresses come from WS_ADDR and TCP_ADDR, the server type from SERVER_TYPE. It ends when its
+// standard input does, so that it cannot outlive the benchmark.
 package main
 
 import (
@@ -23,8 +25,8 @@ import (
 )
 
 const (
-	serverType = "chat"
-	lobby      = "lobby"
+	chat  = "chat"
+	lobby = "lobby"
 )
 
 type Message struct {
@@ -61,7 +63,7 @@ func (r *Room) Join(ctx context.Context, _ []byte) (*Joined, error) {
 
 // Message is a notify: it goes to every member of the lobby, its sender included.
 func (r *Room) Message(ctx context.Context, m *Message) {
-	_ = r.app.GroupBroadcast(ctx, serverType, lobby, "onMessage", m)
+	_ = r.app.GroupBroadcast(ctx, chat, lobby, "onMessage", m)
 }
 
 // Echo answers what it got.
@@ -79,16 +81,31 @@ func main() {
 	conf.Handler.Messages.Compression = false
 	conf.Heartbeat.Interval = 30 * time.Second
 
-	builder := pitaya.NewDefaultBuilder(true, serverType, pitaya.Standalone, map[string]string{}, *conf)
-	builder.AddAcceptor(acceptor.NewWSAcceptor(os.Getenv("WS_ADDR")))
-	builder.AddAcceptor(acceptor.NewTCPAcceptor(os.Getenv("TCP_ADDR")))
+	mode, serverType := pitaya.Standalone, chat
+	if nats := os.Getenv("NATS_URL"); nats != "" {
+		mode, serverType = pitaya.Cluster, os.Getenv("SERVER_TYPE")
+		conf.Cluster.RPC.Client.Nats.Connect = nats
+		conf.Cluster.RPC.Server.Nats.Connect = nats
+		conf.Cluster.SD.Etcd.Endpoints = []string{os.Getenv("ETCD_URL")}
+	}
+	isFrontend := mode == pitaya.Standalone || serverType != chat
+
+	builder := pitaya.NewDefaultBuilder(isFrontend, serverType, mode, map[string]string{}, *conf)
+	if isFrontend {
+		builder.AddAcceptor(acceptor.NewWSAcceptor(os.Getenv("WS_ADDR")))
+	}
+	if mode == pitaya.Standalone {
+		builder.AddAcceptor(acceptor.NewTCPAcceptor(os.Getenv("TCP_ADDR")))
+	}
 	app := builder.Build()
 	defer app.Shutdown()
 
-	if err := app.GroupCreate(context.Background(), lobby); err != nil {
-		panic(err)
+	if serverType == chat {
+		if err := app.GroupCreate(context.Background(), lobby); err != nil {
+			panic(err)
+		}
+		app.Register(&Room{app: app}, component.WithName("room"), component.WithNameFunc(strings.ToLower))
 	}
-	app.Register(&Room{app: app}, component.WithName("room"), component.WithNameFunc(strings.ToLower))
 
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)

@@ -83,6 +83,14 @@ export class Client {
     return answer as Buffer
   }
 
+  /** Requests a route and waits for its answer. Rejects when that is an error. */
+  async request (route: string, body: string): Promise<void> {
+    const answer = await this.ask(wire.request(route, 1, body), (data, start) => {
+      return data[start] === wire.DATA && ((data[start + 4] as number) & wire.TYPE_BITS) === wire.RESPONSE
+    })
+    if (((answer[4] as number) & wire.ERROR_BIT) !== 0) throw new Error(`${route} was refused: ${answer.toString('latin1', 4)}`)
+  }
+
   #until (isDone: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`a server gave no answer within ${STEP_TIMEOUT_MS} ms`)), STEP_TIMEOUT_MS)

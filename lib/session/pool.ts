@@ -1,8 +1,10 @@
 import { createError } from '../errors.ts'
 import { channels } from '../channels.ts'
+import type { EventPublisher } from '../cluster/peers.ts'
 import type { HandlerSession, Logger } from '../handler/types.ts'
 import { logFailure } from '../log-failure.ts'
 import { isThenable } from '../thenable.ts'
+import type { Bindings } from './bindings.ts'
 import { BindState, Session, type Entity } from './session.ts'
 import { assertUid } from './uid.ts'
 
@@ -39,6 +41,10 @@ export class SessionPool {
   carrier!: Carrier
   /** A uid's last session closed. */
   onUidGone: ((uid: string) => void) | undefined
+  /** In a cluster: decides who has a uid. Without it the policy is applied among the sessions of this server. */
+  bindings: Bindings | undefined
+  /** In a cluster: hears of bound sessions, and of their close. */
+  events: EventPublisher | undefined
   #options: SessionPoolOptions
   #byId = new Map<number, Session>()
   #byUid = new Map<string, Session[]>()
@@ -84,8 +90,8 @@ export class SessionPool {
   onClose (hook: CloseHook): void { this.#onClose.push(hook) }
 
   /**
-   * Binds a session: check, hooks, policy, registration, after-hooks. From the policy to the registration nothing else runs, so of
-   * two sessions binding one uid at once exactly one is left. A failing hook leaves the session unbound.
+   * Binds a session: check, hooks, policy, registration, after-hooks. From the policy's verdict to the registration nothing else runs, so
+   * of two sessions binding one uid at once exactly one is left. Whatever fails leaves the session unbound.
    */
   async bind (session: Session, uid: string): Promise<void> {
     assertUid(uid)
@@ -95,7 +101,8 @@ export class SessionPool {
     try {
       for (const hook of this.#onBind) await this.#runHook(hook, session, uid)
       session.requireOpen()
-      this.#replaceOthers(session, uid)
+      if (this.bindings === undefined) this.register(session, uid, this.#replacedBy(uid))
+      else await this.bindings.claim(session, uid)
       for (const hook of this.#afterBind) await this.#runHook(hook, session, uid)
       session.requireOpen()
     } catch (error) {
@@ -103,6 +110,26 @@ export class SessionPool {
       throw error
     }
     if (channels.bound.hasSubscribers) channels.bound.publish({ serverId: this.serverId, sessionId: session.id, uid })
+    this.#publish('bound', session)
+  }
+
+  /** The uid is the session's. Registered before the old ones close, so that the uid is never without a session and keeps its groups. */
+  register (session: Session, uid: string, old: readonly Session[]): void {
+    session.uid = uid
+    session.bindState = BindState.bound
+    const sessions = this.#byUid.get(uid)
+    if (sessions === undefined) this.#byUid.set(uid, [session])
+    else sessions.push(session)
+    for (const other of old) this.supersede(other)
+  }
+
+  /** Kicks a session whose uid a newer one has. A client that cannot be told must not cost the new one its bind. */
+  supersede (session: Session): void {
+    try {
+      session.entity.kick('replaced')
+    } catch (error) {
+      logFailure(this.#options.log, error, 'a replaced session could not be kicked', { sessionId: session.id })
+    }
   }
 
   /** Session data as it may be stored: declared, valid, small enough, and a copy: what travels to other servers is what is here. */
@@ -116,8 +143,10 @@ export class SessionPool {
   /** Takes a closed session out of every map. */
   remove (session: Session): void {
     this.#byId.delete(session.id)
+    const wasBound = session.bindState === BindState.bound
     this.#unregister(session)
     for (const hook of this.#onClose) this.callSafely(hook, session)
+    if (wasBound) this.#publish('closed', session)
   }
 
   /** Calls application code whose failure must not stop what goes on. */
@@ -131,28 +160,12 @@ export class SessionPool {
     }
   }
 
-  /** The new session is registered before the old ones close, so the uid is never without a session and keeps its groups. */
-  #replaceOthers (session: Session, uid: string): void {
+  /** The policy among the sessions of this server: those that a new one of the uid replaces. */
+  #replacedBy (uid: string): readonly Session[] {
     const others = this.#byUid.get(uid)
-    if (others !== undefined && this.#options.policy === 'refuse-new') throw createError('PIT_ERR_UID_TAKEN')
-    const old = others === undefined || this.#options.policy === 'allow' ? NONE : [...others]
-    this.#register(session, uid)
-    for (const other of old) {
-      // A client that cannot be told must not cost the new one its bind.
-      try {
-        other.entity.kick('replaced')
-      } catch (error) {
-        logFailure(this.#options.log, error, 'a replaced session could not be kicked', { sessionId: other.id })
-      }
-    }
-  }
-
-  #register (session: Session, uid: string): void {
-    session.uid = uid
-    session.bindState = BindState.bound
-    const sessions = this.#byUid.get(uid)
-    if (sessions === undefined) this.#byUid.set(uid, [session])
-    else sessions.push(session)
+    if (others === undefined || this.#options.policy === 'allow') return NONE
+    if (this.#options.policy === 'refuse-new') throw createError('PIT_ERR_UID_TAKEN')
+    return [...others]
   }
 
   #unregister (session: Session): void {
@@ -164,9 +177,14 @@ export class SessionPool {
     const at = sessions?.indexOf(session) ?? -1
     if (sessions === undefined || at === -1) return
     sessions.splice(at, 1)
+    this.bindings?.release(session, uid)
     if (sessions.length > 0) return
     this.#byUid.delete(uid)
     this.onUidGone?.(uid)
+  }
+
+  #publish (kind: 'bound' | 'closed', { uid, address }: Session): void {
+    this.events?.publish(kind, { uid, frontendId: this.serverId, address, group: '' })
   }
 
   async #runHook (hook: BindHook, session: Session, uid: string): Promise<void> {

@@ -20,6 +20,8 @@ export interface PendingCall {
 export interface RpcRequest {
   type: RpcType
   route: string
+  /** A client's notify; it is answered too, by nothing. */
+  isNotify: boolean
   remainingMs: number
   frontend: string
   session: Uint8Array | undefined
@@ -99,7 +101,7 @@ export class RpcClient {
     if (this.#waiting.size >= this.#maxPending) return refuse(call, createError('PIT_ERR_RPC_PENDING'))
     const id = this.#last + 1
     try {
-      if (!this.#send(target, request, false, data, start, end, `${this.#inbox}.${id}`)) return refuse(call, createError('PIT_ERR_CLUSTER_DOWN'))
+      if (!this.#send(target, request, data, start, end, `${this.#inbox}.${id}`)) return refuse(call, createError('PIT_ERR_CLUSTER_DOWN'))
     } catch (error) {
       if (!isPitayaError(error)) throw error
       return refuse(call, error)
@@ -115,7 +117,7 @@ export class RpcClient {
    * @throws PIT_ERR_RPC, PIT_ERR_RPC_SIZE
    */
   notify (target: string, request: Readonly<RpcRequest>, data: Uint8Array, start: number, end: number): boolean {
-    return this.#send(target, request, true, data, start, end, undefined)
+    return this.#send(target, request, data, start, end)
   }
 
   /** Forgets a call. Its answer, if it comes, is dropped and counted. Harmless for a call that has ended. */
@@ -140,15 +142,13 @@ export class RpcClient {
     this.failAll()
   }
 
-  #send (
-    target: string, request: Readonly<RpcRequest>, isNotify: boolean, data: Uint8Array, start: number, end: number, reply: string | undefined
-  ): boolean {
+  #send (target: string, request: Readonly<RpcRequest>, data: Uint8Array, start: number, end: number, reply?: string): boolean {
     if (this.#unsubscribe === undefined || !this.#transport.isUp) return false
     const subject = this.#subjects.rpc(target)
     const fields = this.#fields
     fields.type = request.type
     fields.route = request.route
-    fields.isNotify = isNotify
+    fields.isNotify = request.isNotify
     fields.remainingMs = request.remainingMs
     fields.frontend = request.frontend
     fields.session = request.session

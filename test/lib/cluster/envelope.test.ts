@@ -287,6 +287,7 @@ t.test('what cannot be carried is refused when written', async (t) => {
   t.throws(() => encodeRequest({ ...request, route: '\ud800' }), { code: 'PIT_ERR_RPC' })
   t.throws(() => encodeRequest({ ...request, remainingMs: NaN }), { code: 'PIT_ERR_RPC' })
   t.throws(() => encodeRequest({ ...request, data: new Uint8Array(16 * 1024 * 1024) }), { code: 'PIT_ERR_RPC_SIZE' })
+  t.throws(() => encodeResponse({ data: new Uint8Array(16 * 1024 * 1024), isError: false, error: undefined }), { code: 'PIT_ERR_RPC_SIZE' })
   t.equal(envelope.decodeRequest(encodeRequest({ ...request, remainingMs: 0.2 })).remainingMs, 1, 'a deadline is rounded up')
   t.equal(envelope.decodeRequest(encodeRequest({ ...request, remainingMs: -5 })).remainingMs, 1)
   t.equal(envelope.decodeRequest(encodeRequest({ ...request, remainingMs: Infinity })).remainingMs, MAX_REMAINING_MS)

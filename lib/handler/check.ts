@@ -91,9 +91,9 @@ export function checkOptionNames (place: string, options: object, known: readonl
   }
 }
 
-export function checkDeadline (place: string, deadlineMs: number | undefined, code?: ErrorCode): void {
-  if (deadlineMs === undefined || (Number.isInteger(deadlineMs) && deadlineMs > 0 && deadlineMs <= MAX_DEADLINE_MS)) return
-  refuse(place, `deadlineMs must be a whole number of milliseconds, 1 to ${MAX_DEADLINE_MS}`, code)
+export function checkDeadline (place: string, ms: number | undefined, code?: ErrorCode, option = 'deadlineMs'): void {
+  if (ms === undefined || (Number.isInteger(ms) && ms > 0 && ms <= MAX_DEADLINE_MS)) return
+  refuse(place, `${option} must be a whole number of milliseconds, 1 to ${MAX_DEADLINE_MS}`, code)
 }
 
 export function checkSchema (place: string, what: string, schema: unknown, code?: ErrorCode): void {

@@ -1,6 +1,7 @@
 import { createError } from '../errors.ts'
 import type { Codec, Serializer } from '../serializers/serializer.ts'
 import { compileCodecs } from './compile-codecs.ts'
+import { encodesNull } from './encode-result.ts'
 import { isRaw } from './raw.ts'
 import { composeSteps, type Step } from './step.ts'
 import type { HandlersDefinition, MessageSchema, MethodDefinition, PipelineSteps } from './types.ts'
@@ -47,7 +48,6 @@ export class HandlerRegistry {
   compile (serverType: string, serializers: readonly Serializer[]): CompiledHandler[] {
     const compiled: CompiledHandler[] = []
     for (const { definition, levels } of this.#registered.values()) {
-      const structure = stepsOf(definition)
       for (const [name, method] of Object.entries(definition.methods)) {
         const shortRoute = `${definition.name}.${name}`
         const route = `${serverType}.${shortRoute}`
@@ -64,7 +64,7 @@ export class HandlerRegistry {
           concurrent,
           deadlineMs,
           ratePerSecond,
-          steps: composeSteps([...levels, structure, stepsOf(method)]),
+          steps: composeSteps([...levels, definition, method]),
           handle,
           definition: method
         })
@@ -72,20 +72,6 @@ export class HandlerRegistry {
     }
     return compiled
   }
-}
-
-/** Asked of the codec, since a serializer may know schemas that nobody else does. */
-function encodesNull (codec: Codec): boolean {
-  try {
-    codec.encode(null)
-    return true
-  } catch {
-    return false
-  }
-}
-
-function stepsOf ({ before, after }: Pick<MethodDefinition, 'before' | 'after'>): PipelineSteps {
-  return { before: [...before], after: [...after], rawBefore: [], rawAfter: [] }
 }
 
 function compilePart (schema: MessageSchema | undefined, serializers: readonly Serializer[], name: string): CompiledPart {

@@ -101,8 +101,12 @@ export class Router {
 
   #candidates (serverType: string): readonly ServerInfo[] {
     const servers = this.#discovery.ofType(serverType)
+    return this.#suspects.size === 0 || servers.length === 0 ? servers : this.#withoutSuspects(serverType, servers)
+  }
+
+  /** Apart from `#candidates`: what its closure holds would be allocated by every call of that. */
+  #withoutSuspects (serverType: string, servers: readonly ServerInfo[]): readonly ServerInfo[] {
     const suspects = this.#suspects
-    if (suspects.size === 0 || servers.length === 0) return servers
     const known = this.#trusted.get(serverType)
     if (known !== undefined && known.servers === servers && known.suspects === suspects) return known.trusted
     const others = servers.filter(({ id }) => !suspects.has(id))

@@ -46,4 +46,9 @@ export interface TransportEvents {
   onFatal (error: Error): void
   /** Messages were lost because this process took them too slowly. */
   onSlow (): void
+  /**
+   * For the log: a subscriber threw, so its message is lost, or the broker refused what was published. Nothing ends by it.
+   * Without this it is thrown, uncaught.
+   */
+  onError? (error: unknown): void
 }

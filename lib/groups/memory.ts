@@ -3,8 +3,9 @@ import { createError } from '../errors.ts'
 import type { HandlerGroups } from '../handler/types.ts'
 import type { PushRegistry } from '../handler/pushes.ts'
 import type { SessionPool } from '../session/pool.ts'
-import { assertUid, isName } from '../session/uid.ts'
+import { assertUid } from '../session/uid.ts'
 import type { TimerWheel } from '../timer-wheel.ts'
+import { assertGroupName, assertTtl } from './check.ts'
 
 interface Group {
   readonly members: Set<string>
@@ -94,8 +95,8 @@ export class MemoryGroups implements HandlerGroups {
   }
 
   #create (name: string, ttlMs: number | undefined): Group {
-    if (!isName(name)) throw createError('PIT_ERR_GROUP', ['a name is a text of 1 to 128 bytes without control characters'])
-    if (ttlMs !== undefined && !(ttlMs > 0 && ttlMs < Infinity)) throw createError('PIT_ERR_GROUP', ['ttlMs is a number above 0'])
+    assertGroupName(name)
+    assertTtl(ttlMs)
     if (this.#groups.size >= this.#options.maxGroups) throw createError('PIT_ERR_GROUP_LIMIT', [this.#options.maxGroups])
     const group: Group = { members: new Set(), ttlMs, ttl: undefined }
     this.#groups.set(name, group)

@@ -12,6 +12,8 @@ export interface ServerInfo {
   readonly version: string
   /** Calls in hand when the lease was last renewed. */
   readonly load: number
+  /** It takes no new calls; its clients can still be reached. */
+  readonly draining: boolean
   /** Name of the server's contract (its routes) in the store. */
   readonly contract: string
   /** Events that it wants to hear of. */
@@ -33,13 +35,13 @@ export interface Discovery {
    */
   start (events: DiscoveryEvents): Promise<void>
   /** Changes what others see of this server; written with the next renewal, or at once with `now`. */
-  update (changes: Partial<Pick<ServerInfo, 'load' | 'contract' | 'events'>>, now?: boolean): void
+  update (changes: Partial<Pick<ServerInfo, 'load' | 'draining' | 'contract' | 'events'>>, now?: boolean): void
   get (id: string): ServerInfo | undefined
   /** True for a living server in this very life. */
   isAlive (id: string, incarnation: string): boolean
   /** All servers, this one included while it is registered. */
   all (): readonly ServerInfo[]
-  /** Servers of one type, in order of their ids; the same array until something changes. */
+  /** Servers of one type that take calls, in order of their ids; the same array until something changes. */
   ofType (type: string): readonly ServerInfo[]
   /** Deletes this server's entry: nobody starts new calls to it. It goes on watching. Harmless when called again. */
   leave (): Promise<void>

@@ -20,25 +20,28 @@ const MAX_METADATA = 64
 const MAX_PATH = 128
 
 const Name = Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' })
+// Not minLength: a Record reads nothing but a pattern of its key's schema.
+const Key = Type.String({ pattern: '^[^]{1,64}$' })
 const Schema = TypeCompiler.Compile(Type.Object({
   format: Type.Literal(FORMAT),
   id: Name,
   type: Name,
   frontend: Type.Boolean(),
-  metadata: Type.Record(Type.String({ minLength: 1, maxLength: 64 }), Type.String({ maxLength: 1024 }), { maxProperties: MAX_METADATA }),
+  metadata: Type.Record(Key, Type.String({ maxLength: 1024 }), { maxProperties: MAX_METADATA, additionalProperties: false }),
   incarnation: Name,
   hostname: Type.String({ maxLength: 255 }),
   version: Type.String({ maxLength: 64 }),
   load: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }),
+  draining: Type.Boolean(),
   contract: Type.String({ maxLength: 128 }),
   events: Type.Array(Type.String({ minLength: 1, maxLength: 64 }), { maxItems: 64 }),
   leaseMs: Type.Integer({ minimum: MIN_LEASE_MS, maximum: MAX_LEASE_MS })
 }))
 
 export function encodeEntry ({ server, leaseMs }: ServerEntry): Uint8Array {
-  const { id, type, frontend, metadata, incarnation, hostname, version, load, contract, events } = server
+  const { id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events } = server
   const json = JSON.stringify({
-    format: FORMAT, id, type, frontend, metadata, incarnation, hostname, version, load, contract, events, leaseMs
+    format: FORMAT, id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events, leaseMs
   })
   return Buffer.from(json)
 }
@@ -57,9 +60,9 @@ export function decodeEntry (key: string, bytes: Uint8Array): ServerEntry | stri
   } catch { return 'not JSON' }
   if (!Schema.Check(value)) return demand(value)
   if (hasLoneEscape(text)) return 'text is not well-formed'
-  const { id, type, frontend, metadata, incarnation, hostname, version, load, contract, events, leaseMs } = value
+  const { id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events, leaseMs } = value
   if (id !== key) return 'id is not its key'
-  return { server: { id, type, frontend, metadata, incarnation, hostname, version, load, contract, events }, leaseMs }
+  return { server: { id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events }, leaseMs }
 }
 
 function demand (value: unknown): string {

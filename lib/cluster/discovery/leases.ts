@@ -14,7 +14,7 @@ const EVERYONE = '*'
 export interface LeaseDiscoveryOptions {
   /** Holds the servers' entries under their ids. `close()` leaves it open. */
   readonly store: Store
-  readonly self: Omit<ServerInfo, 'incarnation' | 'load'>
+  readonly self: Omit<ServerInfo, 'incarnation' | 'load' | 'draining'>
   readonly wheel: TimerWheel
   readonly log: Logger
   /** Whether the store's connection is up, as far as is known. */
@@ -65,7 +65,7 @@ export class LeaseDiscovery implements Discovery {
     this.#leaseMs = leaseMs
     this.#relistMs = relistMs
     this.#clock = clock
-    const server = { ...self, incarnation: newIncarnation(), load: 0 }
+    const server = { ...self, incarnation: newIncarnation(), load: 0, draining: false }
     this.#assertFit(server)
     this.#lease = new OwnLease({ store, wheel, leaseMs, clock, server })
     this.#servers = new ServerList({ store, wheel, log, isBlind: () => this.isStale, onDeaf: () => this.#listenAnew() }, {

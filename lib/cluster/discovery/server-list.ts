@@ -63,7 +63,7 @@ export class ServerList {
   ofType (type: string): readonly ServerInfo[] {
     let servers = this.#ofType.get(type)
     if (servers === undefined) {
-      servers = this.all().filter((server) => server.type === type)
+      servers = this.all().filter((server) => server.type === type && !server.draining)
       // Types that nobody has are not kept: their names may come from clients.
       if (servers.length > 0) this.#ofType.set(type, servers)
     }

@@ -31,11 +31,17 @@ export const channels = {
   /** A message was not handled, or a push not sent. */
   drop: named<{ what: 'request' | 'notify' | 'push' | 'result', why: DropReason, route: string }>('message:drop'),
   /** A handler ended: `code` is empty on success. */
-  handled: named<{ route: string, kind: 'request' | 'notify', code: string, durationMs: number }>('handler:end'),
+  handled: named<{ route: string, kind: 'request' | 'notify' | 'remote', code: string, durationMs: number }>('handler:end'),
   /** A handler passed its deadline; it may still run. */
   abandoned: named<{ route: string, abandoned: number }>('handler:abandoned'),
   /** A session's queue is full: its connection is not read. */
   pause: named<{ sessionId: number, waiting: number }>('session:pause'),
+  /** A message forwarded to another server was answered, or given up. `code` is empty on success, `failed` for the handler's own error. */
+  forwarded: named<{
+    route: string, serverType: string, kind: 'request' | 'notify', code: string, durationMs: number
+  }>('rpc:forwarded'),
+  /** A call to a remote of another server ended. `code` is empty on success. */
+  remote: named<{ serverType: string, code: string, durationMs: number }>('rpc:remote'),
   /** A session was bound to a uid. */
   bound: named<{ sessionId: number, uid: string }>('session:bound'),
   /** An answer to a call that had ended. */

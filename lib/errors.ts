@@ -99,6 +99,7 @@ const table = {
 
   // admin routes
   PIT_ERR_SESSION_NOT_FOUND: { status: 404, text: 'session not found' },
+  PIT_ERR_OUTCOME_UNKNOWN: { status: 504, text: 'the server that has this user did not answer: outcome unknown' },
   PIT_ERR_ADMIN_AUTH: { status: 401, text: 'missing or wrong bearer token' },
   PIT_ERR_ADMIN_RATE: { status: 429, text: 'too many failed attempts: wait a minute' },
 
@@ -196,11 +197,14 @@ export function createError (
  */
 const fromClients: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'PIT_ERR_ROUTE_EMPTY', 'PIT_ERR_ROUTE', 'PIT_ERR_REQUEST_ID', 'PIT_ERR_NOTIFY_ROUTE', 'PIT_ERR_BODY', 'PIT_ERR_NOT_FOUND',
-  'PIT_ERR_NO_SERVER', 'PIT_ERR_RATE', 'PIT_ERR_BUSY', 'PIT_ERR_HANDLER_TIMEOUT'
+  'PIT_ERR_NO_SERVER', 'PIT_ERR_RATE', 'PIT_ERR_BUSY', 'PIT_ERR_HANDLER_TIMEOUT', 'PIT_ERR_CLUSTER_DOWN', 'PIT_ERR_RPC_PENDING',
+  'PIT_ERR_SERVER_UNKNOWN', 'PIT_ERR_SERVER_LOST', 'PIT_ERR_RPC_TIMEOUT'
 ])
 
 /** All codes, for the document and its test. */
 export const errorCodes = Object.keys(table) as ErrorCode[]
+
+export function isErrorCode (code: string): code is ErrorCode { return Object.hasOwn(table, code) }
 
 /** What travels of an error (protocol.md 1.8). */
 export interface WireError { code: string, msg: string, metadata: Record<string, string> | undefined }

@@ -1,14 +1,19 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Agents } from './agent/agents.ts'
 import type { Connection } from './agent/connection.ts'
 import { createConnectionPair, type ClientEnd } from './agent/memory-connection.ts'
 import type { TcpAcceptorInfo } from './agent/tcp-listener.ts'
+import type { Cluster } from './cluster/cluster.ts'
+import type { ServerInfo } from './cluster/discovery/discovery.ts'
+import type { RoutingFunction } from './cluster/routing.ts'
 import { createError } from './errors.ts'
-import type { ServerFacade, ServerStats, UidsOutcome } from './facade-types.ts'
+import type { DeliveryOptions, Groups, ServerFacade, ServerStats, UidsOutcome } from './facade-types.ts'
 import { checkDefined } from './handler/check.ts'
 import type { HandlerService } from './handler/service.ts'
-import type { AfterHook, BeforeHook, HandlerGroups, HandlersDefinition, PipelineSteps, RawHook } from './handler/types.ts'
+import type { AfterHook, BeforeHook, HandlersDefinition, PipelineSteps, RawHook } from './handler/types.ts'
+import type { RemoteCallOptions, RemoteClient } from './remote/client-types.ts'
+import type { AfterRemoteHook, BeforeRemoteHook, RemoteImplementation, RemoteMethods, Remotes, RemoteSteps } from './remote/types.ts'
 import type { SessionPool } from './session/pool.ts'
-import type { Session } from './session/session.ts'
 
 /** What the facade of one scope shares with those of all other scopes of its server. */
 export interface FacadeParts {
@@ -17,10 +22,13 @@ export interface FacadeParts {
   readonly agents: Agents
   readonly handlers: HandlerService
   readonly sessions: SessionPool
-  readonly groups: HandlerGroups
+  readonly cluster: Cluster
+  readonly groups: Groups
 }
 
 const DRAIN_MS = 25_000
+/** Until all other servers know that this one takes no new calls. */
+const PROPAGATION_MS = 1000
 /** Of the time for draining: what remains is for saying goodbye. */
 const SHARE_OF_HANDLERS = 0.75
 
@@ -40,26 +48,40 @@ export class Facade implements ServerFacade {
   protected readonly parts: FacadeParts
   #levels: readonly PipelineSteps[]
   #own: PipelineSteps
+  #remoteLevels: readonly RemoteSteps[]
+  #ownRemote: RemoteSteps
   #life: Life
 
   constructor (parts: FacadeParts, parent?: Facade) {
     this.parts = parts
     this.#own = { before: [], after: [], rawBefore: [], rawAfter: [] }
     this.#levels = [...parent === undefined ? [] : parent.#levels, this.#own]
+    this.#ownRemote = { before: [], after: [] }
+    this.#remoteLevels = [...parent === undefined ? [] : parent.#remoteLevels, this.#ownRemote]
     this.#life = parent === undefined ? { isReady: false, draining: undefined, drainedAt: Infinity, hurry () {} } : parent.#life
   }
 
   get serverType (): string { return this.parts.serverType }
   get serverId (): string { return this.parts.serverId }
   get sessions (): SessionPool { return this.parts.sessions }
-  get groups (): HandlerGroups { return this.parts.groups }
+  get groups (): Groups { return this.parts.groups }
   get acceptors (): readonly TcpAcceptorInfo[] { return this.parts.agents.listening }
   get isDraining (): boolean { return this.#life.draining !== undefined }
   get stats (): ServerStats {
-    const { agents, sessions, handlers } = this.parts
+    const { agents, sessions, handlers, cluster } = this.parts
     const { running, waiting } = handlers.dispatcher
-    return { connections: agents.size, sessions: sessions.size, running, waiting, abandoned: handlers.abandonedCalls }
+    return {
+      connections: agents.size,
+      sessions: sessions.size,
+      running: running + cluster.remotes.running,
+      waiting,
+      abandoned: handlers.abandonedCalls,
+      pending: cluster.pending
+    }
   }
+
+  get servers (): readonly ServerInfo[] { return this.parts.cluster.discovery.all() }
+  get isReady (): boolean { return this.#life.isReady && !this.isDraining && this.parts.cluster.isReady }
 
   register (...definitions: HandlersDefinition[]): this {
     this.#requireStarting('register')
@@ -86,13 +108,48 @@ export class Facade implements ServerFacade {
     return this
   }
 
-  async push (uids: string | readonly string[], route: string, value: unknown): Promise<UidsOutcome> {
-    const push = this.parts.handlers.pushes.broadcast(route, value)
-    return this.#each(uids, (session) => push.to(session))
+  remotes<M extends RemoteMethods> (contract: Remotes<string, M>, implementation: NoInfer<RemoteImplementation<M>>): this {
+    this.#requireStarting('remotes')
+    this.parts.cluster.remotes.register(contract, implementation, this.#remoteLevels)
+    return this
   }
 
-  async kick (uids: string | readonly string[], reason?: string): Promise<UidsOutcome> {
-    return this.#each(uids, (session) => { session.kick(reason); return true })
+  remote<M extends RemoteMethods> (serverType: string, contract: Remotes<string, M>): RemoteClient<M> {
+    return this.parts.cluster.remoteClients.of(serverType, contract)
+  }
+
+  async rpc (route: string, data: Uint8Array, options?: RemoteCallOptions): Promise<Uint8Array> {
+    return await this.parts.cluster.call(route, data, options)
+  }
+
+  beforeRemote (hook: BeforeRemoteHook): this {
+    this.#requireHook('beforeRemote', hook)
+    this.#ownRemote.before.push(hook)
+    return this
+  }
+
+  afterRemote (hook: AfterRemoteHook): this {
+    this.#requireHook('afterRemote', hook)
+    this.#ownRemote.after.push(hook)
+    return this
+  }
+
+  route (serverType: string, choose: RoutingFunction): this {
+    this.#requireStarting('route')
+    this.parts.cluster.router.use(serverType, choose)
+    return this
+  }
+
+  onFatal (hook: (error: Error) => void): void { this.parts.cluster.onFatal(hook) }
+
+  async push (
+    uids: string | readonly string[], route: string, value: unknown, { confirm = false }: DeliveryOptions = {}
+  ): Promise<UidsOutcome> {
+    return await this.parts.cluster.deliveries.pushToUids(typeof uids === 'string' ? [uids] : uids, route, value, confirm)
+  }
+
+  async kick (uids: string | readonly string[], reason?: string, { confirm = false }: DeliveryOptions = {}): Promise<UidsOutcome> {
+    return await this.parts.cluster.deliveries.kickUids(typeof uids === 'string' ? [uids] : uids, reason, confirm)
   }
 
   accept (connection: Connection, request?: unknown): boolean {
@@ -128,22 +185,13 @@ export class Facade implements ServerFacade {
   ready (): void { this.#life.isReady = true }
 
   async #drain (): Promise<void> {
-    const { agents, handlers } = this.parts
+    const { agents, handlers, cluster } = this.parts
+    const hurried = new Promise<void>((resolve) => { this.#life.hurry = resolve })
+    // Others start no new calls here; those that have not heard of it yet are answered all the same.
+    if (await cluster.retire()) await Promise.race([delay(PROPAGATION_MS, undefined, { ref: false }), hurried])
     agents.stop()
-    await Promise.race([handlers.dispatcher.idle(), new Promise<void>((resolve) => { this.#life.hurry = resolve })])
+    await Promise.race([Promise.all([handlers.dispatcher.idle(), cluster.remotes.idle()]), hurried])
     await agents.closeAll('shutdown', Math.max(1, this.#life.drainedAt - performance.now()))
-  }
-
-  #each (uids: string | readonly string[], visit: (session: Session) => boolean): UidsOutcome {
-    const delivered: string[] = []
-    const notConnected: string[] = []
-    for (const uid of typeof uids === 'string' ? [uids] : uids) {
-      let isReached = false
-      for (const session of [...this.parts.sessions.ofUid(uid)]) if (visit(session)) isReached = true
-      if (isReached) delivered.push(uid)
-      else notConnected.push(uid)
-    }
-    return { delivered, notConnected }
   }
 
   #requireHook (name: string, hook: unknown): void {

@@ -47,7 +47,17 @@ const Limits = Type.Object({
   outboxBytes: Positive,
   outboxTotalBytes: Positive,
   drainMs: Ms,
-  groups: Positive
+  groups: Positive,
+  rpcPending: Positive,
+  remotes: Positive
+}, closed)
+
+const Cluster = Type.Object({
+  nats: Type.Optional(Type.Object({}, { description: 'an object: { servers }' })),
+  memory: Type.Optional(Type.Object({}, { description: 'a MemoryBus' })),
+  prefix: Name,
+  leaseMs: Type.Integer({ minimum: 300, maximum: 3_600_000 }),
+  metadata: Type.Record(Type.String(), Type.String(), { description: 'an object of texts' })
 }, closed)
 
 const OwnSerializer = Type.Object({ name: Type.String(), compile: Callback, encodeError: Callback })
@@ -81,11 +91,13 @@ const Options = Type.Object({
     policy: Type.Union([Type.Literal('kick-old'), Type.Literal('refuse-new'), Type.Literal('allow')], {
       description: 'one of kick-old, refuse-new, allow'
     }),
+    scope: Type.Union([Type.Literal('type'), Type.Literal('cluster')], { description: 'type or cluster' }),
     dataBytes: Positive,
     onBind: Type.Optional(Callback),
     afterBind: Type.Optional(Callback),
     onClose: Type.Optional(Callback)
   }, closed),
+  cluster: Cluster,
   concurrency: Type.Object({ handler: Type.Object({ dispatch: Positive }, closed) }, closed),
   limits: Limits,
   admin: Type.Optional(Type.Object({
@@ -107,8 +119,8 @@ export interface Merged {
 
 /** Throws PIT_ERR_OPTIONS naming the first option that is unknown or not valid, never its value; PIT_ERR_NO_ACCEPTOR. */
 export function checkOptions (merged: Merged, given: PitayaOptions<any, any, any, any>): void {
-  const { concurrency, handshake, limits, session, ops } = given
-  for (const [name, value] of Object.entries({ concurrency, 'concurrency.handler': concurrency?.handler, handshake, limits, session })) {
+  const { cluster, concurrency, handshake, limits, session, ops } = given
+  for (const [name, value] of Object.entries({ cluster, concurrency, 'concurrency.handler': concurrency?.handler, handshake, limits, session })) {
     if (value !== undefined && !isObject(value)) refuse(name, 'must be an object')
   }
   const unknown = Object.keys(concurrency ?? {}).find((name) => name !== 'handler')

@@ -1,6 +1,9 @@
 import type { TSchema } from '@sinclair/typebox'
 import { randomUUID } from 'node:crypto'
 import type { HandshakeValidator } from './agent/greeter.ts'
+import type { BindScope } from './cluster/holders.ts'
+import type { MemoryBus } from './cluster/memory-bus.ts'
+import type { NatsOptions } from './cluster/nats-options.ts'
 import { checkOptions } from './options-check.ts'
 import type { Serializer } from './serializers/serializer.ts'
 import type { BindHook, BindPolicy, CloseHook } from './session/pool.ts'
@@ -73,6 +76,24 @@ export interface LimitOptions {
   drainMs: number
   /** Groups of this server. */
   groups: number
+  /** Calls to other servers that wait for their answer. */
+  rpcPending: number
+  /** Remotes at once. */
+  remotes: number
+}
+
+/** How servers reach each other. Without `nats` and `memory` this server is alone. */
+export interface ClusterOptions {
+  /** Over a NATS server with JetStream. */
+  nats?: NatsOptions
+  /** Over an object in memory: several servers of one process that are given the same one. */
+  memory?: MemoryBus
+  /** First part of all names on the carrier, which keeps clusters apart: letters, digits, `_`, `-`. Default `pitaya`. */
+  prefix?: string
+  /** The others take this server for lost when it was not heard of for so long, in milliseconds, from 300. Default 10,000. */
+  leaseMs?: number
+  /** What routing functions may choose by, such as version and region. Default: none. */
+  metadata?: Record<string, string>
 }
 
 /** Options of the plugin. Everything has a default but `acceptors`, which a frontend needs. */
@@ -109,6 +130,8 @@ export interface PitayaOptions<Page = unknown, Tls = unknown, Auth = unknown, Re
     data?: TSchema
     /** When a uid is bound that another session has. Default `kick-old`. */
     policy?: BindPolicy
+    /** Within what a uid is unique: the frontends of one server type, or all of the cluster. Default `type`. */
+    scope?: BindScope
     /** Session data as JSON. Default 4096 bytes. */
     dataBytes?: number
     /** Before any session is bound; throwing refuses the bind. */
@@ -117,6 +140,8 @@ export interface PitayaOptions<Page = unknown, Tls = unknown, Auth = unknown, Re
     /** After any session closed. */
     onClose?: CloseHook
   }
+  /** How servers reach each other. Default: this one is alone. */
+  cluster?: ClusterOptions
   /** `concurrency.handler.dispatch`: handlers at once. Default 1024. */
   concurrency?: { handler?: { dispatch?: number } }
   limits?: Partial<LimitOptions>
@@ -137,7 +162,8 @@ export const defaults = {
   compression: false as boolean | { minBytes: number },
   heartbeatSeconds: 30,
   handshake: {},
-  session: { policy: 'kick-old' as BindPolicy, dataBytes: 4096 },
+  session: { policy: 'kick-old' as BindPolicy, scope: 'type' as BindScope, dataBytes: 4096 },
+  cluster: { prefix: 'pitaya', leaseMs: 10_000, metadata: {} as Record<string, string> },
   concurrency: { handler: { dispatch: 1024 } },
   limits: {
     packetBytes: 65536,
@@ -159,7 +185,9 @@ export const defaults = {
     outboxBytes: 1_048_576,
     outboxTotalBytes: 268_435_456,
     drainMs: 10_000,
-    groups: 100_000
+    groups: 100_000,
+    rpcPending: 10_000,
+    remotes: 1024
   },
   closeMs: 8000
 }
@@ -179,7 +207,8 @@ export interface ResolvedOptions<O extends PitayaOptions<any, any, any, any> = P
   readonly compressFrom: number
   readonly heartbeatMs: number
   readonly handshake: NonNullable<PitayaOptions['handshake']>
-  readonly session: NonNullable<PitayaOptions['session']> & { policy: BindPolicy, dataBytes: number }
+  readonly session: NonNullable<PitayaOptions['session']> & { policy: BindPolicy, scope: BindScope, dataBytes: number }
+  readonly cluster: ClusterOptions & { prefix: string, leaseMs: number, metadata: Record<string, string> }
   readonly dispatch: number
   readonly limits: LimitOptions
   readonly closeMs: number
@@ -194,6 +223,7 @@ export function resolveOptions<O extends PitayaOptions<any, any, any, any>> (giv
     ...defined(given),
     handshake: { ...given.handshake },
     session: { ...defaults.session, ...defined(given.session) },
+    cluster: { ...defaults.cluster, ...defined(given.cluster) },
     concurrency: { handler: { ...defaults.concurrency.handler, ...defined(given.concurrency?.handler) } },
     limits: { ...defaults.limits, waitingBytes: waitingBytesFor(given.limits?.packetBytes), ...defined(given.limits) }
   }
@@ -211,6 +241,7 @@ export function resolveOptions<O extends PitayaOptions<any, any, any, any>> (giv
     heartbeatMs: merged.heartbeatSeconds * 1000,
     handshake: merged.handshake,
     session: merged.session,
+    cluster: merged.cluster,
     dispatch: merged.concurrency.handler.dispatch,
     limits: merged.limits,
     closeMs: merged.closeMs

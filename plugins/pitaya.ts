@@ -17,7 +17,7 @@ import ops from '../routes/ops.ts'
 import acceptorTcp from './acceptor-tcp.ts'
 import acceptorWs, { websocketOptions } from './acceptor-ws.ts'
 import agents from './agents.ts'
-import groups from './groups.ts'
+import cluster from './cluster.ts'
 import handlers from './handlers.ts'
 import sessions from './sessions.ts'
 
@@ -28,9 +28,15 @@ export { StreamConnection } from '../lib/agent/stream-connection.ts'
 export type { AcceptorInfo, Connection, ConnectionHandler, Framing } from '../lib/agent/connection.ts'
 export type { TcpAcceptorInfo } from '../lib/agent/tcp-listener.ts'
 export type { HandshakeInput, HandshakeValidator } from '../lib/agent/greeter.ts'
-export type { LimitOptions } from '../lib/options.ts'
+export type { ClusterOptions, LimitOptions } from '../lib/options.ts'
 export type { Codec, Serializer, WireError } from '../lib/serializers/serializer.ts'
-export type { ServerStats, Sessions, UidsOutcome } from '../lib/facade-types.ts'
+export { MemoryBus } from '../lib/cluster/memory-bus.ts'
+export * as routing from '../lib/cluster/routing.ts'
+export type { RoutingCall, RoutingFunction } from '../lib/cluster/routing.ts'
+export type { ServerInfo } from '../lib/cluster/discovery/discovery.ts'
+export type { ClusterEvent, EventHook, EventOptions } from '../lib/cluster/peers.ts'
+export type { NatsOptions } from '../lib/cluster/nats-options.ts'
+export type { DeliveryOptions, Groups, ServerStats, Sessions, UidsOutcome } from '../lib/facade-types.ts'
 export type { BindHook, BindPolicy, CloseHook } from '../lib/session/pool.ts'
 export type * from '../lib/handler/types.ts'
 
@@ -75,7 +81,7 @@ const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
 
   await fastify.register(sessions, { runtime })
   await fastify.register(handlers, { runtime })
-  await fastify.register(groups, { runtime })
+  await fastify.register(cluster, { runtime })
   await fastify.register(agents, { runtime })
 
   const parts: FacadeParts = {
@@ -84,7 +90,8 @@ const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
     agents: fastify.pitayaAgents,
     handlers: fastify.pitayaHandlers,
     sessions: fastify.pitayaSessions,
-    groups: fastify.pitayaGroups
+    cluster: fastify.pitayaCluster,
+    groups: fastify.pitayaCluster.groups
   }
   fastify.decorate('pitaya', new PluginFacade(parts))
   fastify.addHook('onRegister', (instance) => { instance.pitaya = facadeOf(instance).fork() })

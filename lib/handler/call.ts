@@ -1,19 +1,21 @@
 import { channels, type DropReason } from '../channels.ts'
 import { createError, isPitayaError, toWireError, type PitayaError } from '../errors.ts'
-import type { Codec } from '../serializers/serializer.ts'
 import { logFailure } from '../log-failure.ts'
 import type { Session } from '../session/session.ts'
-import { isThenable } from '../thenable.ts'
 import type { TimerEntry } from '../timer-wheel.ts'
+import { encodeResult } from './encode-result.ts'
 import { JobState, outOfChunk, type Job } from './job.ts'
+import { isFault, publicError, type FaultyCall } from './public-error.ts'
 import type { HandlerService } from './service.ts'
 import type { CompiledHandler } from './registry.ts'
 import { SessionView } from './session-view.ts'
+import { runSteps, type RunningCall } from './step.ts'
 import type { HandlerContext, HandlerGroups, HandlerSession, Logger } from './types.ts'
 
 const EMPTY = new Uint8Array(0)
+const NOTHING: Readonly<Record<string, string>> = Object.freeze({})
 /** One message on its way through its handler; also the context that the handler gets. */
-export class Call implements HandlerContext, Job {
+export class Call implements HandlerContext, Job, RunningCall, FaultyCall {
   timerNext: TimerEntry | null = null
   timerPrev: TimerEntry | null = null
   timerTick = 0
@@ -36,6 +38,7 @@ export class Call implements HandlerContext, Job {
   /** What will be answered, once encoded. */
   output: Uint8Array | undefined = undefined
   startedAt = 0
+  propagated: Readonly<Record<string, string>> = NOTHING
   /** When it began to wait, on the wheel. */
   waitingSince = 0
   #service: HandlerService
@@ -78,6 +81,7 @@ export class Call implements HandlerContext, Job {
     return this.#controller.signal
   }
 
+  get isAborted (): boolean { return this.#controller?.signal.aborted === true }
   get isRequest (): boolean { return this.id >= 0 }
   get isConcurrent (): boolean { return this.handler.concurrent }
   get deadlineMs (): number | undefined { return this.#deadlineMs ?? this.handler.deadlineMs }
@@ -89,7 +93,7 @@ export class Call implements HandlerContext, Job {
   run (): void {
     this.state = JobState.running
     if (channels.handled.hasSubscribers) this.startedAt = performance.now()
-    if (!this.isCompressed) { this.#runFrom(0); return }
+    if (!this.isCompressed) { runSteps(this, 0); return }
     try {
       const inflated = this.#service.inflate(this.bytes, this.start, this.end)
       if (inflated instanceof Promise) {
@@ -123,8 +127,9 @@ export class Call implements HandlerContext, Job {
       if (this.error !== undefined) throw this.error
       return
     }
-    if (this.error !== undefined) { this.output = this.#encodeError(this.#public(this.error)); return }
-    this.output = this.#encodeResult(this.handler.response)
+    if (this.error !== undefined) { this.output = this.#encodeError(publicError(this.error, this)); return }
+    const { response, acceptsNull } = this.handler
+    this.output = encodeResult(this.result, typeof response === 'object' ? response[this.of.serializerIndex] : response, acceptsNull)
   }
 
   /** The deadline: the caller is answered, the next message may start, and what the handler still does no longer reaches the session. */
@@ -162,57 +167,27 @@ export class Call implements HandlerContext, Job {
   }
 
   #inflated (bytes: Uint8Array): void {
-    if (this.state !== JobState.running) { this.#late(); return }
+    if (this.state !== JobState.running) { this.late(); return }
     this.setBytes(bytes)
-    this.#runFrom(0)
+    runSteps(this, 0)
   }
 
-  #runFrom (index: number): void {
-    const { steps } = this.handler
-    this.#service.latestHandler = this.handler
-    try {
-      for (let i = index; i < steps.length; i++) {
-        const step = steps[i]!
-        const value = step.run(this)
-        if (isThenable(value)) {
-          // A foreign thenable may settle twice; a promise does not.
-          Promise.resolve(value).then((value) => this.#resume(i, value), (error: unknown) => this.#fail(error))
-          return
-        }
-        step.accept(this, value)
-      }
-    } catch (error) {
-      this.#fail(error)
-      return
-    }
-    this.#finish()
-  }
+  entered (): void { this.#service.latestHandler = this.handler }
 
-  #resume (index: number, value: unknown): void {
-    if (this.state !== JobState.running) { this.#late(); return }
-    try {
-      this.handler.steps[index]!.accept(this, value)
-    } catch (error) {
-      this.#fail(error)
-      return
-    }
-    this.#runFrom(index + 1)
-  }
-
-  #finish (): void {
+  finish (): void {
     if (this.isRequest) {
       try {
         this.#respond(this.output!, this.error !== undefined)
       } catch (error) {
-        this.#fail(error)
+        this.fail(error)
         return
       }
     }
     this.#end(this.error)
   }
 
-  #fail (error: unknown): void {
-    if (this.state !== JobState.running) { this.#late(); return }
+  fail (error: unknown): void {
+    if (this.state !== JobState.running) { this.late(); return }
     this.#answerError(error)
     this.#end(error ?? 'nothing')
   }
@@ -228,21 +203,21 @@ export class Call implements HandlerContext, Job {
     this.#service.dispatcher.ended(this)
   }
 
-  #late (): void {
+  late (): void {
     this.#service.lateEnded()
     this.#service.dropped('result', 'late', this.route)
   }
 
   #unreadable (error: unknown): void {
-    if (this.state !== JobState.running) { this.#late(); return }
-    if (isPitayaError(error) && error.close === undefined) { this.#fail(error); return }
+    if (this.state !== JobState.running) { this.late(); return }
+    if (isPitayaError(error) && error.close === undefined) { this.fail(error); return }
     this.of.entity.refuseBytes(error)
     this.#end(error)
   }
 
   /** Never throws, and never leaves a request without an answer: where none can be made of the error, the connection closes. */
   #answerError (error: unknown): void {
-    const known = this.#public(error)
+    const known = publicError(error, this)
     if (!this.isRequest) this.#drop(known, known === error)
     else if (!this.#tryAnswer(known) && !this.#tryAnswer(createError('PIT_ERR_INTERNAL'))) this.of.entity.close('internal')
   }
@@ -260,7 +235,7 @@ export class Call implements HandlerContext, Job {
       this.#respond(this.#encodeError(error), true)
       return true
     } catch (cause) {
-      this.#logFault(cause, 'an error could not be encoded')
+      this.logFault(cause, 'an error could not be encoded')
       return false
     }
   }
@@ -270,54 +245,14 @@ export class Call implements HandlerContext, Job {
     else this.of.entity.respond(this.id, payload, isError)
   }
 
-  #encodeResult (response: readonly Codec[] | 'raw' | undefined): Uint8Array {
-    if (response === undefined) return EMPTY
-    const { result } = this
-    if (result === undefined || (result === null && !this.handler.acceptsNull)) throw createError('PIT_ERR_NULL_REPLY')
-    if (response === 'raw') {
-      if (result instanceof Uint8Array) return result
-      throw createError('PIT_ERR_RESPONSE', [], { cause: new TypeError('a raw response must be a Uint8Array') })
-    }
-    try {
-      return response[this.of.serializerIndex]!.encode(result)
-    } catch (cause) {
-      throw createError('PIT_ERR_RESPONSE', [], { cause })
-    }
-  }
-
   #encodeError (error: PitayaError): Uint8Array {
     return this.#service.encodeError(this.of, toWireError(error))
   }
 
-  /** What the client may know of an error; the rest goes to the log. */
-  #public (error: unknown): PitayaError {
-    if (!isPitayaError(error)) {
-      if (!this.#isObedience(error)) this.#logFault(error, 'a handler failed')
-      return createError('PIT_ERR_INTERNAL')
-    }
-    if (!isFault(error)) return error
-    this.#logFault(error.cause ?? error, error.message)
-    return publicFaults.has(error.code) ? error : createError('PIT_ERR_INTERNAL')
-  }
-
-  #logFault (error: unknown, text: string): void {
+  logFault (error: unknown, text: string): void {
     if (this.#service.mayLog(this.route)) logFailure(this.log, error, text)
   }
-
-  /** A handler that gives up because its signal told it to has not failed. What was thrown may be hostile to those who look at it. */
-  #isObedience (error: unknown): boolean {
-    if (this.#controller?.signal.aborted !== true) return false
-    try {
-      return (error as Error | undefined)?.name === 'AbortError'
-    } catch { return false }
-  }
 }
-
-/** True for a fault of the server's own, which its operator must see. */
-function isFault (error: PitayaError): boolean { return error.statusCode === 500 }
-
-/** Faults that clients know by their texts (protocol.md 1.8); other texts of the server's own faults are for its developers. */
-const publicFaults: ReadonlySet<string> = new Set(['PIT_ERR_INTERNAL', 'PIT_ERR_RESPONSE', 'PIT_ERR_NULL_REPLY'])
 
 /** Why a notify was dropped, by the error's code. */
 const dropReasons: Readonly<Record<string, DropReason>> = { PIT_ERR_BODY: 'bad-body', PIT_ERR_BUSY: 'busy' }

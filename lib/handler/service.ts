@@ -1,6 +1,6 @@
 import type { Inflater } from '../agent/compression.ts'
 import { channels, type DropReason } from '../channels.ts'
-import { createError, toWireError, type PitayaError, type WireError } from '../errors.ts'
+import { createError, isPitayaError, toWireError, type PitayaError, type WireError } from '../errors.ts'
 import { LineLimiter } from '../line-limiter.ts'
 import { MessageType, type MessageView } from '../protocol/message.ts'
 import { parseRoute, RouteDictionary, RouteIndex } from '../protocol/route.ts'
@@ -11,6 +11,7 @@ import type { TimerWheel } from '../timer-wheel.ts'
 import { TokenBucket } from '../token-bucket.ts'
 import { Call } from './call.ts'
 import { Dispatcher, type DispatcherOptions } from './dispatcher.ts'
+import type { ForeignRoute, Forwarding } from './forwarding.ts'
 import type { PushRegistry } from './pushes.ts'
 import { HandlerRegistry, type CompiledHandler } from './registry.ts'
 import type { HandlerGroups, HandlersDefinition, Logger, PipelineSteps } from './types.ts'
@@ -40,11 +41,14 @@ export class HandlerService {
   readonly dictionary = new RouteDictionary()
   readonly log: Logger
   groups!: HandlerGroups
+  /** Where other servers can be reached. */
+  forwarding: Forwarding | undefined
   /** Handlers past their deadline that still run. */
   abandonedCalls = 0
   /** The handler that ran last: when the event loop was blocked, most likely the one that did it. */
   latestHandler: CompiledHandler | undefined
   #options: HandlerServiceOptions
+  #serializerNames: readonly string[]
   #registry = new HandlerRegistry()
   #handlers: CompiledHandler[] = []
   #byRoute = new RouteIndex<CompiledHandler>()
@@ -55,6 +59,7 @@ export class HandlerService {
 
   constructor (options: HandlerServiceOptions) {
     this.#options = options
+    this.#serializerNames = options.serializers.map(({ name }) => name)
     this.serverId = options.serverId
     this.serverType = options.serverType
     this.log = options.log
@@ -99,15 +104,17 @@ export class HandlerService {
     if (view.type === MessageType.response) { this.#reject(session, view.id, createError('PIT_ERR_ROUTE_EMPTY'), 'unknown'); return }
     const found = view.routeCode === -1 ? this.#byRoute.get(bytes, view.routeStart, view.routeEnd) : this.#byCode.get(view.routeCode)
     if (found === undefined && view.routeCode !== -1) throw createError('PIT_ERR_ROUTE_CODE')
-    if (typeof found !== 'object') {
-      const error = isOverRate ? createError('PIT_ERR_RATE') : this.#explain(found ?? this.#decoder.decode(bytes.subarray(view.routeStart, view.routeEnd)))
-      this.#reject(session, id, error, 'unknown')
-      return
-    }
+    if (typeof found !== 'object') { this.#onForeign(session, id, found, view, bytes, isOverRate); return }
     const error = this.#refusal(session, found, id, isOverRate)
     if (error !== undefined) { this.#reject(session, id, error, found.route); return }
     this.dispatcher.submit(new Call(this, found, session, id, bytes, view.dataStart, view.dataEnd, view.isCompressed))
   }
+
+  /** The handler of a route, with or without this server's type. */
+  find (route: string): CompiledHandler | undefined { return this.#byRoute.getByText(route) }
+
+  /** @returns place of the serializer in this server's list; -1: it does not offer it */
+  serializerIndex (name: string): number { return this.#serializerNames.indexOf(name) }
 
   encodeError (session: Session, error: WireError): Uint8Array {
     return this.#options.serializers[session.serializerIndex]!.encodeError(error)
@@ -134,7 +141,18 @@ export class HandlerService {
   /** An abandoned handler ended after all. */
   lateEnded (): void { this.abandonedCalls-- }
 
-  #refusal (session: Session, handler: CompiledHandler, id: number, isOverRate: boolean): PitayaError | undefined {
+  /** A route without a handler here. `named`: its text, where the message has its code. */
+  #onForeign (session: Session, id: number, named: string | undefined, view: MessageView, bytes: Uint8Array, isOverRate: boolean): void {
+    if (isOverRate) { this.#reject(session, id, createError('PIT_ERR_RATE'), 'unknown'); return }
+    const known = named === undefined ? this.forwarding?.find(bytes, view.routeStart, view.routeEnd) : undefined
+    const route = known ?? this.#resolve(named ?? this.#decoder.decode(bytes.subarray(view.routeStart, view.routeEnd)))
+    if (isPitayaError(route)) { this.#reject(session, id, route, 'unknown'); return }
+    const error = this.#refusal(session, route, id, false)
+    if (error !== undefined) { this.#reject(session, id, error, known === undefined ? 'unknown' : route.route); return }
+    this.dispatcher.submit(this.forwarding!.forward(route, session, id, bytes, view.dataStart, view.dataEnd, view.isCompressed))
+  }
+
+  #refusal (session: Session, handler: CompiledHandler | ForeignRoute, id: number, isOverRate: boolean): PitayaError | undefined {
     if (isOverRate) return createError('PIT_ERR_RATE')
     if (id === 0) return createError('PIT_ERR_REQUEST_ID')
     if (id > 0 && handler.kind === 'notify') return createError('PIT_ERR_NOTIFY_ROUTE')
@@ -142,7 +160,7 @@ export class HandlerService {
     return undefined
   }
 
-  #routeBucket (session: Session, handler: CompiledHandler): TokenBucket {
+  #routeBucket (session: Session, handler: CompiledHandler | ForeignRoute): TokenBucket {
     session.routeRates ??= new Map<string, TokenBucket>()
     let bucket = session.routeRates.get(handler.route)
     if (bucket === undefined) {
@@ -166,16 +184,18 @@ export class HandlerService {
     if (channels.lag.hasSubscribers) channels.lag.publish({ serverId: this.serverId, lagMs, route })
   }
 
-  /** Why this server has no handler for a route (protocol.md 1.8). */
-  #explain (text: string): PitayaError {
+  /** The route on another server, or why there is no handler for it (protocol.md 1.8). */
+  #resolve (text: string): ForeignRoute | PitayaError {
     try {
       const { serverType, service, method } = parseRoute(text)
-      if (serverType !== '' && serverType !== this.serverType) return createError('PIT_ERR_NO_SERVER')
-      return createError('PIT_ERR_NOT_FOUND', [`${this.serverType}.${service}.${method}`])
+      if (serverType === '' || serverType === this.serverType) return this.notFound(`${service}.${method}`)
+      return this.forwarding?.lookUp(text, serverType) ?? createError('PIT_ERR_NO_SERVER')
     } catch (error) {
       return error as PitayaError
     }
   }
+
+  notFound (shortRoute: string): PitayaError { return createError('PIT_ERR_NOT_FOUND', [`${this.serverType}.${shortRoute}`]) }
 
   #numberRoutes (): void {
     const names = [...this.#handlers.flatMap(({ route, shortRoute }) => [route, shortRoute]), ...this.pushes.schemas.keys()]

@@ -22,6 +22,7 @@ export class SessionView implements HandlerSession {
   get isClosed (): boolean { return this.#call.of.isClosed }
 
   set (patch: Record<string, unknown>): void { this.#writable().set(patch) }
+  async pushToFront (): Promise<{ overwritten: string[] }> { return await this.#writable().pushToFront() }
   async bind (uid: string): Promise<void> { await this.#writable().bind(uid) }
   push (route: string, value: unknown): boolean { return this.#writable().push(route, value) }
   kick (reason?: string): void { this.#writable().kick(reason) }

@@ -33,6 +33,13 @@ export interface HandlerSession<out P extends PushSchemas = PushSchemas, D = Rec
   /** Merges into `data`; a key set to undefined is removed. Throws PIT_ERR_DATA (outside its schema), PIT_ERR_DATA_SIZE. */
   set (patch: Partial<D>): void
   /**
+   * Sends what `set` changed on a backend to the session's frontend: by key, so that backends do not lose each other's changes. From then
+   * on every server sees it. On the frontend itself nothing is to be done.
+   * Rejects with PIT_ERR_CLOSED, PIT_ERR_DATA, PIT_ERR_DATA_SIZE, PIT_ERR_SESSION_COPY (the request is answered), and as a remote does.
+   * @returns the keys that had been changed elsewhere meanwhile: the values pushed here replaced those
+   */
+  pushToFront (): Promise<{ overwritten: string[] }>
+  /**
    * Makes the session `uid`'s, 1 to 128 bytes of UTF-8 without control characters, compared byte by byte.
    * Rejects with PIT_ERR_UID, PIT_ERR_BOUND, PIT_ERR_UID_TAKEN (policy refuse-new), or with what a bind hook threw.
    */
@@ -81,6 +88,8 @@ export interface HandlerContext<out P extends PushSchemas = PushSchemas, D = Rec
   readonly log: Logger
   /** Full route, `serverType.handler.method`. */
   readonly route: string
+  /** What came along with the message from another server, such as a trace context. */
+  readonly propagated: Readonly<Record<string, string>>
 }
 
 /** The part of a pino logger that is used. */

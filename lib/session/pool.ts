@@ -1,6 +1,6 @@
 import { createError } from '../errors.ts'
 import { channels } from '../channels.ts'
-import type { EventPublisher } from '../cluster/peers.ts'
+import type { EventHook, EventOptions, EventPublisher } from '../cluster/peers.ts'
 import type { HandlerSession, Logger } from '../handler/types.ts'
 import { logFailure } from '../log-failure.ts'
 import { isThenable } from '../thenable.ts'
@@ -88,6 +88,10 @@ export class SessionPool {
   onBind (hook: BindHook): void { this.#onBind.push(hook) }
   afterBind (hook: BindHook): void { this.#afterBind.push(hook) }
   onClose (hook: CloseHook): void { this.#onClose.push(hook) }
+
+  /** Hooks for sessions of any server. */
+  onBound (hook: EventHook, options?: EventOptions): void { this.events?.on?.('bound', hook, options) }
+  onClosed (hook: EventHook, options?: EventOptions): void { this.events?.on?.('closed', hook, options) }
 
   /**
    * Binds a session: check, hooks, policy, registration, after-hooks. From the policy's verdict to the registration nothing else runs, so

@@ -51,12 +51,16 @@ export class Session implements HandlerSession {
   sys: HandshakeSys = NO_SYS
   user: unknown = undefined
   data: Readonly<Record<string, unknown>> = NO_DATA
+  /** Counts changes of `data`. */
+  revision = 0
   /** The dispatcher's state of this session, once it needed any. */
   lane: object | null = null
   /** Allowances of rate-limited routes, once one was used. */
   routeRates: Map<string, TokenBucket> | null = null
   readonly openedAt: number
   #onClose: Array<() => void> | null = null
+  /** At which revision a key changed last, once other servers have copies. */
+  #changedAt: Map<string, number> | null = null
 
   constructor (id: number, entity: Entity, pool: SessionPool, openedAt: number) {
     this.id = id
@@ -75,7 +79,25 @@ export class Session implements HandlerSession {
   /** Merges into `data`; a key set to undefined is removed. Throws PIT_ERR_DATA, PIT_ERR_DATA_SIZE; `data` is then as before. */
   set (patch: Record<string, unknown>): void {
     this.data = this.pool.checkData({ ...this.data, ...patch })
+    this.revision++
+    if (this.#changedAt !== null) for (const key of Object.keys(patch)) this.#changedAt.set(key, this.revision)
   }
+
+  /** From here on `merge` knows which keys changed since a revision. */
+  track (): void { this.#changedAt ??= new Map() }
+
+  /**
+   * As `set`, with what another server made of the data of revision `base`.
+   * @returns keys that had changed since, of which the patch's values are kept
+   */
+  merge (patch: Record<string, unknown>, base: number): string[] {
+    const overwritten = Object.keys(patch).filter((key) => (this.#changedAt?.get(key) ?? 0) > base)
+    this.set(patch)
+    return overwritten
+  }
+
+  /** Here `data` is the original already. */
+  async pushToFront (): Promise<{ overwritten: string[] }> { return { overwritten: [] } }
 
   bind (uid: string): Promise<void> { return this.pool.bind(this, uid) }
 

@@ -1,0 +1,112 @@
+import { channels } from '../channels.ts'
+import { createError, isPitayaError, toWireError, type PitayaError, type WireError } from '../errors.ts'
+import { Call } from '../handler/call.ts'
+import type { HandlerService } from '../handler/service.ts'
+import type { Logger } from '../handler/types.ts'
+import { LineLimiter } from '../line-limiter.ts'
+import type { RemoteService } from '../remote/service.ts'
+import type { SessionPool } from '../session/pool.ts'
+import { RpcType, type Envelope, type RequestEnvelope } from './envelopes/envelope.ts'
+import { RemoteSession, type SessionHome } from './remote-session.ts'
+import type { Transport } from './transports/transport.ts'
+
+export interface RpcServerOptions {
+  readonly transport: Transport
+  readonly envelope: Envelope
+  /** Where this server's requests come. */
+  readonly subject: string
+  readonly service: HandlerService
+  readonly remotes: RemoteService
+  readonly sessions: SessionPool
+  readonly home: SessionHome
+  /** Milliseconds that a handler may take where it says nothing else. */
+  readonly handlerMs: number
+  readonly log: Logger
+}
+
+const EMPTY = new Uint8Array(0)
+/** Of a message that cannot be read, this much is logged. */
+const LOGGED_BYTES = 64
+
+/** Requests of other servers: clients' messages (Sys) to the handlers, calls (User) to the remotes. Each is answered exactly once. */
+export class RpcServer {
+  #options: RpcServerOptions
+  #lines: LineLimiter
+  #unsubscribe: (() => void) | undefined
+
+  constructor (options: RpcServerOptions) {
+    this.#options = options
+    this.#lines = new LineLimiter(options.log)
+  }
+
+  open (): void {
+    const { transport, subject } = this.#options
+    this.#unsubscribe ??= transport.subscribe(subject, (data, _, reply) => { if (data !== undefined) this.#onMessage(data, reply) })
+  }
+
+  close (): void {
+    this.#unsubscribe?.()
+    this.#unsubscribe = undefined
+  }
+
+  /** An answer that a handler made. */
+  respond (reply: string, payload: Uint8Array, isError: boolean, error?: WireError): void {
+    const { transport, envelope, log } = this.#options
+    if (reply === '') return
+    try {
+      // Not connected: the caller has given up already.
+      transport.publish(reply, envelope.encodeResponse(payload, isError, error))
+    } catch (cause) {
+      if (!isPitayaError(cause)) throw cause
+      log.warn({ code: cause.code }, 'an answer to another server could not be sent')
+      transport.publish(reply, envelope.encodeResponse(EMPTY, true, toWireError(cause)))
+    }
+  }
+
+  #onMessage (data: Uint8Array, reply: string): void {
+    let request
+    try {
+      request = this.#options.envelope.decodeRequest(data)
+      if (request.type === RpcType.sys) this.#onSys(request, reply)
+      else this.#onUser(request, reply)
+    } catch (error) {
+      if (!isPitayaError(error)) throw error
+      if (error.code === 'PIT_ERR_RPC') this.#unreadable(error, data)
+      this.#fail(reply, error)
+    }
+  }
+
+  #onSys (request: RequestEnvelope, reply: string): void {
+    const { service, sessions, home, handlerMs } = this.#options
+    const { session: part, route, isNotify, remainingMs, frontend } = request
+    if (part === undefined || frontend === '') throw createError('PIT_ERR_RPC', ['a forwarded message without its session'])
+    const handler = service.find(route)
+    if (handler === undefined) throw service.notFound(route.slice(route.indexOf('.') + 1))
+    if (!isNotify && handler.kind === 'notify') throw createError('PIT_ERR_NOTIFY_ROUTE')
+    const serializerIndex = service.serializerIndex(part.serializer)
+    if (serializerIndex === -1) throw createError('PIT_ERR_RPC', [`this server does not offer the serializer "${part.serializer}"`])
+    const session = new RemoteSession(home, sessions, frontend, part, serializerIndex, reply)
+    const call = new Call(service, handler, session, isNotify ? -1 : 0, request.data, 0, request.data.length, false)
+    call.deadlineMs = Math.min(remainingMs, handler.deadlineMs ?? handlerMs)
+    if (request.context !== undefined) call.propagated = request.context
+    service.dispatcher.submit(call)
+  }
+
+  #onUser ({ route, data, caller, remainingMs, context }: RequestEnvelope, reply: string): void {
+    this.#options.remotes.call(route, data, { callerId: caller, remainingMs, context }, (data, error) => {
+      this.respond(reply, data, error !== undefined, error)
+    })
+  }
+
+  #fail (reply: string, error: PitayaError): void {
+    this.respond(reply, EMPTY, true, toWireError(error))
+  }
+
+  #unreadable (error: PitayaError, data: Uint8Array): void {
+    const { service, log } = this.#options
+    if (channels.decodeError.hasSubscribers) channels.decodeError.publish({ serverId: service.serverId, code: error.code })
+    if (!this.#lines.admits('rpc', performance.now())) return
+    const hex = Buffer.from(data.subarray(0, LOGGED_BYTES)).toString('hex')
+    log.warn({ code: error.code, hex }, 'a request of another server could not be read')
+  }
+}

@@ -44,7 +44,7 @@ export class ClusterGroups implements HandlerGroups {
   constructor (options: ClusterGroupsOptions) {
     this.#options = options
     this.#presence = new Presence(options)
-    this.#created = new CreatedGroups(options, (name) => this.#local.end(name), (name) => this.#local.get(name) !== undefined)
+    this.#created = new CreatedGroups(options, (name, revision) => this.#local.end(name, revision), (name) => this.#local.get(name) !== undefined)
     this.#local = new LocalGroups(options, this.#presence, {
       admit: (name) => this.#admit(name),
       onEmpty: (name) => this.#created.endIfEmpty(name, (name) => this.#hasMembers(name)),

@@ -17,6 +17,8 @@ export interface CreatedGroup {
   readonly isMine: boolean
   revision: number
   deadline: Deadline | undefined
+  /** Its time was up, and the key is deleted. */
+  isEnding: boolean
 }
 
 /**
@@ -25,7 +27,7 @@ export interface CreatedGroup {
  */
 export class CreatedGroups {
   readonly #options: Pick<ClusterGroupsOptions, 'store' | 'wheel' | 'log'>
-  readonly #onEnd: (name: string) => void
+  readonly #onEnd: (name: string, revision?: number) => void
   readonly #isUsed: (name: string) => boolean
   #groups = new Map<string, CreatedGroup>()
   /** Of which the watch told since it last told of all. */
@@ -34,10 +36,14 @@ export class CreatedGroups {
   #isClosed = false
 
   /**
-   * @param onEnd the group ended: its members leave
+   * @param onEnd the group ended, at that revision of the store: its members leave
    * @param isUsed true for groups with members here, which are put back when the store lost them
    */
-  constructor (options: Pick<ClusterGroupsOptions, 'store' | 'wheel' | 'log'>, onEnd: (name: string) => void, isUsed: (name: string) => boolean) {
+  constructor (
+    options: Pick<ClusterGroupsOptions, 'store' | 'wheel' | 'log'>,
+    onEnd: (name: string, revision?: number) => void,
+    isUsed: (name: string) => boolean
+  ) {
     this.#options = options
     this.#onEnd = onEnd
     this.#isUsed = isUsed
@@ -134,8 +140,10 @@ export class CreatedGroups {
     if (known?.revision === revision) return
     known?.deadline?.cancel()
     // The end of the one before and the start of this one may be told as one change.
-    if (known !== undefined && known.generation !== read.generation) this.#onEnd(name)
-    const group: CreatedGroup = { name, ...read, revision, isMine: isMine || known?.isMine === true, deadline: undefined }
+    if (known !== undefined && known.generation !== read.generation) this.#onEnd(name, revision)
+    const group: CreatedGroup = {
+      name, ...read, revision, isMine: isMine || known?.isMine === true, deadline: undefined, isEnding: false
+    }
     this.#groups.set(name, group)
     if (group.ttlMs !== undefined) this.#arm(group, group.ttlMs)
   }
@@ -144,7 +152,7 @@ export class CreatedGroups {
     const group = this.#groups.get(name)
     if (group === undefined || revision < group.revision) return
     this.#forget(name)
-    if (group.ttlMs !== undefined) this.#onEnd(name)
+    if (group.ttlMs !== undefined) this.#onEnd(name, revision)
   }
 
   /** What was not told of is gone, or the store lost it; those that this server would put back stay. */
@@ -164,7 +172,10 @@ export class CreatedGroups {
     group.deadline = new Deadline(this.#options.wheel, ms, () => { this.#expire(group) })
   }
 
-  /** While the store cannot be reached nobody can renew a group, so it does not end either. */
+  /**
+   * While the store cannot be reached nobody can renew a group, so it does not end either. When the key is deleted the watch tells so,
+   * with the revision at which it was; a watch that keeps silent is not waited for twice.
+   */
   async #expire (group: CreatedGroup): Promise<void> {
     const { store } = this.#options
     const { name } = group
@@ -177,11 +188,14 @@ export class CreatedGroups {
       entry = undefined
     }
     if (this.#isClosed || this.#groups.get(name) !== group) return
-    if (isGone) {
+    if (isGone && group.isEnding) {
       this.#forget(name)
       this.#onEnd(name)
     } else if (entry !== undefined && entry.revision !== group.revision) this.#learn(entry, false)
-    else this.#arm(group, RETRY_MS)
+    else {
+      group.isEnding = isGone
+      this.#arm(group, RETRY_MS)
+    }
   }
 }
 

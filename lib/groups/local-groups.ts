@@ -115,11 +115,15 @@ export class LocalGroups {
     return this.groupsOf(uid)
   }
 
-  /** All members leave. */
-  end (name: string): void {
+  /** All members leave; with `revision` those that joined before that revision of the store: the others are in a group of the same name. */
+  end (name: string, revision = Infinity): void {
     const group = this.#groups.get(name)
     if (group === undefined) return
-    for (const uid of [...group.members.keys()]) this.#leave(group, uid).catch(ignore)
+    for (const [uid, { joined }] of [...group.members]) {
+      const isOld = revision === Infinity ||
+        (joined !== undefined && this.#keys.revisionOf(groupKeys.member(name, uid, this.#options.serverId)) < revision)
+      if (isOld) this.#leave(group, uid).catch(ignore)
+    }
   }
 
   /** To the members' sessions here. One that cannot be served is logged, and costs the others nothing. */

@@ -43,6 +43,9 @@ export class OwnKeys {
   /** Keys that are in the store or on their way. */
   get size (): number { return this.#keys.size }
 
+  /** Of a key that is in the store; 0: it is on its way. */
+  revisionOf (key: string): number { return Math.max(this.#keys.get(key)?.revision ?? ABSENT, ABSENT) }
+
   /** Resolves when the store has the key. Rejects with PIT_ERR_STORE, PIT_ERR_BUSY; the key stays wanted until it is deleted. */
   put (key: string): Promise<void> {
     if (this.#queue.size >= MAX_WAITING) return Promise.reject(createError('PIT_ERR_BUSY'))

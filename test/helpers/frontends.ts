@@ -25,6 +25,8 @@ export class SwitchedStore implements Store {
   losesAnswers = false
   /** Answers to writes come when this is resolved. */
   gate: Promise<void> | undefined
+  /** Called with what was read, before it is handed on. */
+  onRead: ((entry: Entry | undefined) => Promise<void>) | undefined
   reads = 0
   writes = 0
   /** Operations at once, at most so far. */
@@ -39,7 +41,11 @@ export class SwitchedStore implements Store {
 
   get (key: string): Promise<Entry | undefined> {
     this.reads++
-    return this.#reach(() => this.#store.get(key))
+    return this.#reach(async () => {
+      const entry = await this.#store.get(key)
+      await this.onRead?.(entry)
+      return entry
+    })
   }
 
   create (key: string, value: Uint8Array): Promise<number | undefined> { return this.#write(() => this.#store.create(key, value)) }
@@ -133,7 +139,7 @@ export class TestCluster {
   /** A server lives from now on, or has a new life. */
   live (id: string, type: string, incarnation: string, frontend = true): void {
     this.lives.set(id, {
-      id, type, frontend, incarnation, metadata: {}, hostname: 'host', version: '1.0.0', load: 0, contract: '', events: []
+      id, type, frontend, incarnation, metadata: {}, hostname: 'host', version: '1.0.0', load: 0, draining: false, contract: '', events: []
     })
   }
 

@@ -21,7 +21,7 @@ function createCluster (t: Test, options?: TestClusterOptions) {
 async function isEmpty (t: Test, { cluster, stores }: Pick<ReturnType<typeof createCluster>, 'cluster' | 'stores'>): Promise<void> {
   await cluster.settled()
   for (const { id, sessions, bindings } of cluster.frontends) {
-    t.strictSame({ id, sessions: sessions.size, uids: sessions.boundUids, bindings: bindings.size }, { id, sessions: 0, uids: 0, bindings: 0 })
+    t.strictSame([id, sessions.size, sessions.boundUids, bindings.size], [id, 0, 0, 0])
   }
   t.strictSame(await stores.keys(), [])
 }
@@ -562,3 +562,19 @@ for (const policy of ['kick-old', 'refuse-new', 'allow'] as const) {
     await isEmpty(t, all)
   })
 }
+
+t.test('a bind that is overtaken every time gives up as busy, and leaves nothing behind', async (t) => {
+  const all = createCluster(t)
+  const { a, stores } = all
+  const store = stores.open()
+  const key = bindingKey('connector', 'ana')
+  await store.create(key, encodeHolders([{ frontendId: 'c', incarnation: 'c-1', sessionId: 1 }]))
+  a.store.onRead = async (entry) => { if (entry !== undefined) await store.update(key, entry.value, entry.revision) }
+  const { session } = a.connect()
+  t.equal(await outcomeOf(session.bind('ana')), 'PIT_ERR_BUSY')
+  t.strictSame([session.uid, session.isClosed, a.bindings.size], ['', false, 0])
+  a.store.onRead = undefined
+  t.equal(await outcomeOf(session.bind('ana')), 'ok')
+  a.closeAll()
+  await isEmpty(t, all)
+})

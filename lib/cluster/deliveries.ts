@@ -75,7 +75,7 @@ export class Deliveries {
   async pushToUids (uids: readonly string[], route: string, value: unknown, confirm: boolean): Promise<UidsOutcome> {
     const push = this.#options.pushes.broadcast(route, value)
     const local = this.#here(uids, (session) => push.to(session))
-    if (local.rest.length === 0) return { ...local, notConnected: [], unknown: [] }
+    if (local.rest.length === 0) return { delivered: local.delivered, notConnected: [], unknown: [] }
     const payloads = this.#options.pushes.payloads(route, value)
     return await this.#elsewhere(local, this.#envelopeOf(PushKind.push, { route, payloads }), confirm)
   }
@@ -83,7 +83,7 @@ export class Deliveries {
   /** Rejects with PIT_ERR_STORE. */
   async kickUids (uids: readonly string[], reason: string | undefined, confirm: boolean): Promise<UidsOutcome> {
     const local = this.#here(uids, (session) => { session.kick(reason); return true })
-    if (local.rest.length === 0) return { ...local, notConnected: [], unknown: [] }
+    if (local.rest.length === 0) return { delivered: local.delivered, notConnected: [], unknown: [] }
     return await this.#elsewhere(local, this.#envelopeOf(PushKind.kick, { reason: reason ?? '' }), confirm)
   }
 

@@ -16,12 +16,12 @@ t.test('it knows its server, and what the server does now', async (t) => {
   t.equal(app.pitaya.serverType, 'lobby')
   t.equal(app.pitaya.serverId, 'lobby-1')
   t.strictSame([...app.pitaya.acceptors], [])
-  t.strictSame(app.pitaya.stats, { connections: 0, sessions: 0, running: 0, waiting: 0, abandoned: 0 })
+  t.strictSame(app.pitaya.stats, { connections: 0, sessions: 0, running: 0, waiting: 0, abandoned: 0, pending: 0 })
   const client = await app.pitaya.inject()
   const hanging = client.request('room.hang')
   hanging.catch(() => {})
   await eventually(() => app.pitaya.stats.running === 1, 'the handler to run')
-  t.match(app.pitaya.stats, { connections: 1, sessions: 1, abandoned: 0 })
+  t.match(app.pitaya.stats, { connections: 1, sessions: 1, abandoned: 0, pending: 0 })
   await t.rejects(hanging, { code: 'PIT-504' })
   t.match(app.pitaya.stats, { running: 0, abandoned: 1 })
 })
@@ -36,17 +36,17 @@ t.test('a push or kick to uids says who was reached', async (t) => {
     return client
   }
   const clients = [await join('ana'), await join('ana'), await join('bob')]
-  t.strictSame(await app.pitaya.push(['ana', 'bob', 'eve'], 'onText', 'hi'), { delivered: ['ana', 'bob'], notConnected: ['eve'] })
-  t.strictSame(await app.pitaya.push('eve', 'onText', 'hi'), { delivered: [], notConnected: ['eve'] })
+  t.strictSame(await app.pitaya.push(['ana', 'bob', 'eve'], 'onText', 'hi'), { delivered: ['ana', 'bob'], notConnected: ['eve'], unknown: [] })
+  t.strictSame(await app.pitaya.push('eve', 'onText', 'hi'), { delivered: [], notConnected: ['eve'], unknown: [] })
   await eventually(() => heard.length === 3, 'three pushes')
   t.strictSame(heard.sort(), ['ana hi', 'ana hi', 'bob hi'])
   await t.rejects(app.pitaya.push('ana', 'onNone', 'hi'), { code: 'PIT_ERR_PUSH_UNKNOWN' })
   await t.rejects(app.pitaya.push('ana', 'onText', 5), { code: 'PIT_ERR_PUSH_BODY' })
-  t.strictSame(await app.pitaya.kick(['ana', 'eve'], 'enough'), { delivered: ['ana'], notConnected: ['eve'] })
+  t.strictSame(await app.pitaya.kick(['ana', 'eve'], 'enough'), { delivered: ['ana'], notConnected: ['eve'], unknown: [] })
   await eventually(() => clients[0]!.closed !== undefined && clients[1]!.closed !== undefined, 'both sessions to close')
   t.strictSame(clients[0]!.closed, { code: 4504, reason: 'enough' })
   t.equal(clients[2]!.closed, undefined)
-  t.strictSame(await app.pitaya.push('ana', 'onText', 'hi'), { delivered: [], notConnected: ['ana'] })
+  t.strictSame(await app.pitaya.push('ana', 'onText', 'hi'), { delivered: [], notConnected: ['ana'], unknown: [] })
 })
 
 t.test('one session can be pushed to by its id', async (t) => {

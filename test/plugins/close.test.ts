@@ -38,7 +38,7 @@ t.test('close() with 50 clients ends in time, tells every client 4001 and leaves
   for (const client of clients) t.strictSame(await closeOf(client), { code: 4001, reason: 'server is shutting down' })
   t.strictSame(await raw.closed(), { code: 4001, reason: 'server is shutting down' })
   t.strictSame(raw.packets, [], 'stock clients get no Kick: they may come back')
-  t.strictSame(app.pitaya.stats, { connections: 0, sessions: 0, running: 0, waiting: 0, abandoned: 0 })
+  t.strictSame(app.pitaya.stats, { connections: 0, sessions: 0, running: 0, waiting: 0, abandoned: 0, pending: 0 })
   await turn()
   t.strictSame(resources(), before)
 })

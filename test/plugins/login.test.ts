@@ -21,7 +21,7 @@ t.test('what is pushed while a client logs in comes right after its ack', async 
   const client = rawClient(app)
   client.packet(PacketType.handshake, '{}')
   await client.next(PacketType.handshake)
-  t.strictSame(await app.pitaya.push('ana', 'onNote', { text: 'to the uid' }), { delivered: ['ana'], notConnected: [] })
+  t.strictSame(await app.pitaya.push('ana', 'onNote', { text: 'to the uid' }), { delivered: ['ana'], notConnected: [], unknown: [] })
   t.strictSame(client.packets, [], 'nothing before the ack')
   client.packet(PacketType.ack)
   t.strictSame([await client.message(), await client.message()].map(({ route, data }) => [route, JSON.parse(data.toString())]), [

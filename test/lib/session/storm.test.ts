@@ -103,7 +103,7 @@ for (const policy of ['kick-old', 'refuse-new', 'allow'] satisfies BindPolicy[])
       for (const client of task.clients) client.close()
     }))
     await eventually(() => app.pitaya.stats.connections === 0 && app.pitaya.stats.running === 0, 'every client to be gone')
-    t.strictSame(app.pitaya.stats, { connections: 0, sessions: 0, running: 0, waiting: 0, abandoned: 0 })
+    t.strictSame(app.pitaya.stats, { connections: 0, sessions: 0, running: 0, waiting: 0, abandoned: 0, pending: 0 })
     t.equal(sessionPool(app).boundUids, 0)
     t.ok(closed > steps / 10, `${closed} sessions`)
     for (let i = 0; i < 5; i++) {

@@ -44,7 +44,10 @@ export class ClusterGroups implements HandlerGroups {
   constructor (options: ClusterGroupsOptions) {
     this.#options = options
     this.#presence = new Presence(options)
-    this.#created = new CreatedGroups(options, (name, revision) => this.#local.end(name, revision), (name) => this.#local.get(name) !== undefined)
+    this.#created = new CreatedGroups(options, {
+      onEnd: (name, revision) => this.#local.end(name, revision),
+      isUsed: (name) => this.#local.get(name) !== undefined
+    })
     this.#local = new LocalGroups(options, this.#presence, {
       admit: (name) => this.#admit(name),
       onEmpty: (name) => this.#created.endIfEmpty(name, (name) => this.#hasMembers(name)),
@@ -156,7 +159,7 @@ export class ClusterGroups implements HandlerGroups {
 
   /**
    * Members here are served at once, the others by one publish. Waits for nothing if the group has members here, or was heard of a second
-   * ago. Throws or rejects with PIT_ERR_CLUSTER_DOWN while no other server can be reached; nobody gets it then.
+   * ago. Throws or rejects with PIT_ERR_CLUSTER_DOWN while no other server can be reached, PIT_ERR_RPC_SIZE; nobody gets it then.
    */
   broadcast (name: string, route: string, value: unknown): MaybePromise<void> {
     const { pushes, subjects, transport } = this.#options

@@ -21,32 +21,29 @@ export interface CreatedGroup {
   isEnding: boolean
 }
 
+export interface CreatedGroupsHooks {
+  /** The group ended, at that revision of the store: its members leave. */
+  onEnd (name: string, revision?: number): void
+  /** True for groups with members here, which are put back when the store lost them. */
+  isUsed (name: string): boolean
+}
+
 /**
  * Groups that were made by `create`, anywhere: a key each, which all servers watch. The TTL runs on every server, on its own clock,
  * from each write that it sees; at its end whoever is first deletes the key, unless it was renewed.
  */
 export class CreatedGroups {
-  readonly #options: Pick<ClusterGroupsOptions, 'store' | 'wheel' | 'log'>
-  readonly #onEnd: (name: string, revision?: number) => void
-  readonly #isUsed: (name: string) => boolean
+  readonly #options: Pick<ClusterGroupsOptions, 'store' | 'wheel'>
+  readonly #hooks: CreatedGroupsHooks
   #groups = new Map<string, CreatedGroup>()
   /** Of which the watch told since it last told of all. */
   #told = new Set<string>()
   #watch: Watch | undefined
   #isClosed = false
 
-  /**
-   * @param onEnd the group ended, at that revision of the store: its members leave
-   * @param isUsed true for groups with members here, which are put back when the store lost them
-   */
-  constructor (
-    options: Pick<ClusterGroupsOptions, 'store' | 'wheel' | 'log'>,
-    onEnd: (name: string, revision?: number) => void,
-    isUsed: (name: string) => boolean
-  ) {
+  constructor (options: Pick<ClusterGroupsOptions, 'store' | 'wheel'>, hooks: CreatedGroupsHooks) {
     this.#options = options
-    this.#onEnd = onEnd
-    this.#isUsed = isUsed
+    this.#hooks = hooks
   }
 
   get size (): number { return this.#groups.size }
@@ -111,7 +108,7 @@ export class CreatedGroups {
   /** Puts back what the store lost. Rejects with PIT_ERR_STORE. */
   async restore (): Promise<void> {
     for (const group of [...this.#groups.values()]) {
-      if (!group.isMine && !this.#isUsed(group.name)) continue
+      if (!group.isMine && !this.#hooks.isUsed(group.name)) continue
       const key = groupKeys.created(group.name)
       const value = encode(group.ttlMs, group.generation)
       const revision = await this.#options.store.create(key, value)
@@ -140,7 +137,7 @@ export class CreatedGroups {
     if (known?.revision === revision) return
     known?.deadline?.cancel()
     // The end of the one before and the start of this one may be told as one change.
-    if (known !== undefined && known.generation !== read.generation) this.#onEnd(name, revision)
+    if (known !== undefined && known.generation !== read.generation) this.#hooks.onEnd(name, revision)
     const group: CreatedGroup = {
       name, ...read, revision, isMine: isMine || known?.isMine === true, deadline: undefined, isEnding: false
     }
@@ -152,13 +149,13 @@ export class CreatedGroups {
     const group = this.#groups.get(name)
     if (group === undefined || revision < group.revision) return
     this.#forget(name)
-    if (group.ttlMs !== undefined) this.#onEnd(name, revision)
+    if (group.ttlMs !== undefined) this.#hooks.onEnd(name, revision)
   }
 
   /** What was not told of is gone, or the store lost it; those that this server would put back stay. */
   #caughtUp (): void {
     for (const group of [...this.#groups.values()]) {
-      if (!this.#told.has(group.name) && !group.isMine && !this.#isUsed(group.name)) this.#forget(group.name)
+      if (!this.#told.has(group.name) && !group.isMine && !this.#hooks.isUsed(group.name)) this.#forget(group.name)
     }
     this.#told.clear()
   }
@@ -190,7 +187,7 @@ export class CreatedGroups {
     if (this.#isClosed || this.#groups.get(name) !== group) return
     if (isGone && group.isEnding) {
       this.#forget(name)
-      this.#onEnd(name)
+      this.#hooks.onEnd(name)
     } else if (entry !== undefined && entry.revision !== group.revision) this.#learn(entry, false)
     else {
       group.isEnding = isGone

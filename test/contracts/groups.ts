@@ -4,7 +4,7 @@ import type { HandlerGroups } from '../../lib/handler/types.ts'
 import type { CoreOptions, FakeEntity } from '../helpers/core.ts'
 import { texts, until } from '../helpers/groups.ts'
 
-type Test = typeof t
+type Test = Pick<typeof t, 'test' | 'equal' | 'strictSame' | 'rejects' | 'ok' | 'teardown'>
 
 /** Groups as one server sees them; clients may be connected to others. */
 export interface GroupsRig {

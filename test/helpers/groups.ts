@@ -36,18 +36,19 @@ export interface Client { readonly uid: string, readonly client: FakeEntity }
 
 /** A new transport and store by each call, all on one carrier. */
 export interface Carrier {
-  transport (): Promise<Transport>
-  store (): Promise<Store>
+  /** Of all subjects. */
+  readonly prefix: string
+  open (): Promise<{ transport: Transport, store: Store }>
 }
 
 export function memoryCarrier (bus = new MemoryBus()): Carrier {
   return {
-    transport: async () => {
+    prefix: 'test',
+    open: async () => {
       const transport = new MemoryTransport(bus)
       await transport.open(silent)
-      return transport
-    },
-    store: async () => new MemoryStore(bus, 'groups')
+      return { transport, store: new MemoryStore(bus, 'groups') }
+    }
   }
 }
 
@@ -60,18 +61,19 @@ export class GroupCluster {
   /** What the directory answers once, in the place of what is so. */
   readonly stale = new Map<string, string[]>()
   readonly corrected: string[] = []
+  readonly prefix: string
   readonly #t: { teardown (fn: () => unknown): void }
   readonly #carrier: Carrier
 
   constructor (t: { teardown (fn: () => unknown): void }, carrier: Carrier) {
     this.#t = t
     this.#carrier = carrier
+    this.prefix = carrier.prefix
   }
 
   async add (id: string, options: CoreOptions = {}): Promise<GroupServer> {
-    const transport = new CountingTransport(await this.#carrier.transport())
-    const store = new SwitchedStore(await this.#carrier.store())
-    const server = new GroupServer(this, id, transport, store, options)
+    const { transport, store } = await this.#carrier.open()
+    const server = new GroupServer(this, id, new CountingTransport(transport), new SwitchedStore(store), options)
     this.servers.set(id, server)
     this.#t.teardown(() => server.stop())
     await server.groups.open()
@@ -131,7 +133,7 @@ export class GroupServer {
       log: service.log,
       transport,
       store,
-      subjects: new Subjects('test'),
+      subjects: new Subjects(cluster.prefix),
       envelope: createAvroEnvelope(),
       discovery: { get: (id) => cluster.servers.has(id) ? { id } as ServerInfo : undefined },
       directory: cluster,

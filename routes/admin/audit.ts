@@ -10,7 +10,8 @@ export interface Audit {
   reason?: string
   /** Of a push. */
   route?: string
-  outcome: 'done' | 'not-found' | 'refused'
+  /** `unknown`: another server has to do it, and did not answer. */
+  outcome: 'done' | 'not-found' | 'refused' | 'unknown'
 }
 
 /** The one line that says who did what: written by every mutation that reached its handler, done or not. */

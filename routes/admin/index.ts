@@ -4,6 +4,7 @@ import { createError } from '../../lib/errors.ts'
 import { bearerAuth } from './auth.ts'
 import { onError, onNotFound } from './errors.ts'
 import handlers from './handlers.ts'
+import servers from './servers.ts'
 import sessions from './sessions.ts'
 import users from './users.ts'
 
@@ -43,6 +44,7 @@ const admin: FastifyPluginAsyncTypebox<AdminOptions> = async (fastify, { token, 
   }
   if (auth !== undefined) fastify.addHook('onRequest', auth as onRequestHookHandler)
 
+  await fastify.register(servers)
   await fastify.register(sessions)
   await fastify.register(users)
   await fastify.register(handlers)

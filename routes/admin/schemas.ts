@@ -1,7 +1,7 @@
 import { Type, type TSchema } from '@sinclair/typebox'
 
 const ErrorBody = Type.Object({ statusCode: Type.Integer(), code: Type.String(), error: Type.String(), message: Type.String() })
-type ErrorStatus = 400 | 404 | 413 | 415
+type ErrorStatus = 400 | 404 | 413 | 415 | 503 | 504
 
 /** Response schemas of a route: its own, the errors it may answer with, and those that every admin route has. */
 export function responses<R extends Record<number, TSchema>, E extends ErrorStatus = never> (own: R, errors: readonly E[] = []) {

@@ -2,17 +2,18 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { createError } from '../../lib/errors.ts'
+import type { UidsOutcome } from '../../lib/facade-types.ts'
 import { isRaw } from '../../lib/handler/raw.ts'
-import { audit } from './audit.ts'
+import { audit, type Audit } from './audit.ts'
 import { assertReason } from './reason.ts'
 import { bodyErrors, Nothing, Reason, responses, Uid } from './schemas.ts'
 
 const closed = { additionalProperties: false }
 const tags = ['pitaya']
 const params = Type.Object({ uid: Uid })
-const response = responses({ 204: Nothing }, bodyErrors)
+const response = responses({ 204: Nothing }, [...bodyErrors, 504])
 
-/** All sessions of one uid: kick them, push to them. */
+/** All sessions of one uid, wherever they are: kick them, push to them. */
 const users: FastifyPluginAsyncTypebox = async (fastify) => {
   const { pushes } = fastify.pitayaHandlers
 
@@ -23,9 +24,9 @@ const users: FastifyPluginAsyncTypebox = async (fastify) => {
   }, async (request, reply) => {
     const { params: { uid }, body: { reason } } = request
     assertReason(reason)
-    const { delivered } = await fastify.pitaya.kick(uid, reason)
-    audit(request, { action: 'user.kick', target: uid, reason, outcome: delivered.length === 0 ? 'not-found' : 'done' })
-    if (delivered.length === 0) throw createError('PIT_ERR_SESSION_NOT_FOUND')
+    const outcome = toOutcome(await fastify.pitaya.kick(uid, reason, { confirm: true }))
+    audit(request, { action: 'user.kick', target: uid, reason, outcome })
+    assertDone(outcome)
     return reply.code(204).send(null)
   })
 
@@ -40,16 +41,15 @@ const users: FastifyPluginAsyncTypebox = async (fastify) => {
     bodyLimit: 65536
   }, async (request, reply) => {
     const { params: { uid }, body: { route, data } } = request
+    let outcome: Audit['outcome'] = 'refused'
     try {
       assertPush(route, data)
-      const { delivered } = await fastify.pitaya.push(uid, route, data)
-      audit(request, { action: 'user.push', target: uid, route, outcome: delivered.length === 0 ? 'not-found' : 'done' })
-      if (delivered.length > 0) return reply.code(204).send(null)
-    } catch (error) {
-      audit(request, { action: 'user.push', target: uid, route, outcome: 'refused' })
-      throw error
+      outcome = toOutcome(await fastify.pitaya.push(uid, route, data, { confirm: true }))
+    } finally {
+      audit(request, { action: 'user.push', target: uid, route, outcome })
     }
-    throw createError('PIT_ERR_SESSION_NOT_FOUND')
+    assertDone(outcome)
+    return reply.code(204).send(null)
   })
 
   /** Encoders may be lenient; an operator wants to know. Throws PIT_ERR_PUSH_UNKNOWN, PIT_ERR_PUSH_BODY. */
@@ -61,6 +61,16 @@ const users: FastifyPluginAsyncTypebox = async (fastify) => {
     const first = Value.Errors(schema, data).First()
     throw createError('PIT_ERR_PUSH_BODY', [route, `${first?.path ?? ''} ${first?.message.toLowerCase() ?? 'it does not fit its schema'}`.trim()])
   }
+}
+
+function toOutcome ({ delivered, unknown }: UidsOutcome): Audit['outcome'] {
+  if (delivered.length > 0) return 'done'
+  return unknown.length > 0 ? 'unknown' : 'not-found'
+}
+
+/** @throws PIT_ERR_SESSION_NOT_FOUND, PIT_ERR_OUTCOME_UNKNOWN */
+function assertDone (outcome: Audit['outcome']): void {
+  if (outcome !== 'done') throw createError(outcome === 'unknown' ? 'PIT_ERR_OUTCOME_UNKNOWN' : 'PIT_ERR_SESSION_NOT_FOUND')
 }
 
 export default users

@@ -9,8 +9,8 @@ t.setTimeout(FUZZ_TIMEOUT_MS)
 
 const TOKEN = 'correct-horse-battery'
 const METHODS = ['GET', 'GET', 'POST', 'POST', 'POST', 'DELETE', 'HEAD', 'PUT', 'PATCH', 'OPTIONS'] as const
-const PATHS = ['/admin/sessions', '/admin/sessions/1', '/admin/sessions/lobby:2', '/admin/users/ana/kick', '/admin/users/ana/push', '/admin/handlers', '/admin/x', '/healthz', '/admin']
-const QUERIES = ['', '?limit=5', '?limit=1e9', '?after=3&uid=ana', '?reason=x', '?__proto__=1', '?limit[]=1&limit=2', '?uid=%00', '?%', '?a=%zz', '?reason=' + 'é'.repeat(99)]
+const PATHS = ['/admin/sessions', '/admin/sessions/1', '/admin/sessions/lobby:2', '/admin/users/ana/kick', '/admin/users/ana/push', '/admin/handlers', '/admin/servers', '/admin/x', '/healthz', '/readyz', '/admin']
+const QUERIES = ['', '?limit=5', '?limit=1e9', '?after=lobby:3&uid=ana', '?after=x:0&limit=2', '?after=:', '?reason=x', '?__proto__=1', '?limit[]=1&limit=2', '?uid=%00', '?%', '?a=%zz', '?reason=' + 'é'.repeat(99)]
 const TYPES = ['application/json', 'application/json; charset=utf-8', 'application/json;charset', 'text/plain', 'a/b; "', '\t', 'application/json\t;', '__proto__', 'multipart/form-data', 'application/x-www-form-urlencoded', ';', 'application/json, text/html']
 const BODIES = ['', '{}', '{"reason":"x"}', '{"route":"onMessage","data":{"name":"a","content":"b"}}', '{"__proto__":{"x":1}}', '{"constructor":{"prototype":{}}}', '[[[[', 'null', '"x"', '{"route":"__proto__","data":1}', '{"route":"constructor","data":{}}', '{"route":"onMessage","data":' + '['.repeat(2000) + ']'.repeat(2000) + '}']
 

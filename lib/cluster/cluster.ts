@@ -269,7 +269,8 @@ export class Cluster {
     this.deliveries.close()
     this.#server.close()
     this.rpc.close()
-    // What cannot be told, the others learn from the lease's end.
+    // Answers are to be there before the news that nobody is here any more; what cannot be told, the others learn from the lease's end.
+    await this.transport.flush().catch(ignored)
     await this.discovery.leave().catch(ignored)
     await this.discovery.close()
     await Promise.all(Object.values(this.#stores).map((store) => store.close()))
@@ -341,7 +342,7 @@ export class Cluster {
     const { id, type, frontend } = server
     if (id === this.discovery.self.id) return
     this.#log.info({ peer: id, peerType: type, why }, 'server is gone')
-    if (why === 'lease') this.rpc.failPeer(id)
+    this.rpc.failPeer(id)
     this.router.trust(id)
     this.forwarder.forget(id)
     this.events.serversChanged()

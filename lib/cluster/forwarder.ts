@@ -119,6 +119,7 @@ export class Forwarder implements Forwarding {
       id, uid, revision, data: JSON.stringify(data), sys: JSON.stringify(sys), user: user === undefined ? '' : JSON.stringify(user),
       serializer, remoteAddress, contract: ''
     })
+    session.track()
     this.#written.set(session, { bytes, uid, data, sys })
     return bytes
   }

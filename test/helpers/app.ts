@@ -91,8 +91,15 @@ export class RawClient extends EventEmitter {
 
   /** Waits until `holds`, woken by every packet and by the close. */
   async until (holds: () => boolean, what: string): Promise<void> {
-    const signal = AbortSignal.timeout(DEADLINE_MS)
-    while (!holds()) await once(this, 'change', { signal }).catch(() => { throw new Error(`not within ${DEADLINE_MS} ms: ${what}`) })
+    // Not AbortSignal.timeout: it would let the process end, and the test with it, while nothing else keeps it.
+    const controller = new AbortController()
+    const { signal } = controller
+    const timer = setTimeout(() => controller.abort(), DEADLINE_MS)
+    try {
+      while (!holds()) await once(this, 'change', { signal }).catch(() => { throw new Error(`not within ${DEADLINE_MS} ms: ${what}`) })
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   /** Takes the oldest packet, which must be of this type. */

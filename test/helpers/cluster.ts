@@ -16,8 +16,12 @@ export const LEASE_MS = 600
 /** @param carrier `nats` of the plugin's option `cluster`, else a bus of this cluster's own */
 export function clusterOf (t: Teardown, carrier: BuildOptions['cluster'] = { memory: new MemoryBus() }): ClusterOf {
   const cluster = { leaseMs: LEASE_MS, ...carrier }
+  // All at once: each waits a second for the others to know that it goes.
+  const endings: Array<() => unknown> = []
+  const together = { teardown: (end: () => unknown) => { endings.push(end) } }
+  t.teardown(() => Promise.all(endings.map((end) => end())))
   return {
-    frontend: (options = {}) => build(t, { serverType: 'connector', ...options, cluster: { ...cluster, ...options.cluster } }),
-    backend: (options = {}) => build(t, { serverType: 'chat', frontend: false, ...options, cluster: { ...cluster, ...options.cluster } })
+    frontend: (options = {}) => build(together, { serverType: 'connector', ...options, cluster: { ...cluster, ...options.cluster } }),
+    backend: (options = {}) => build(together, { serverType: 'chat', frontend: false, ...options, cluster: { ...cluster, ...options.cluster } })
   }
 }

@@ -12,6 +12,7 @@ export function server (id: string, options: Partial<ServerInfo> = {}): ServerIn
     hostname: 'host',
     version: '0.0.0',
     load: 0,
+    draining: false,
     contract: '',
     events: [],
     ...options

@@ -17,7 +17,9 @@ t.test('without options everything has the documented default', async (t) => {
   t.equal(options.heartbeatMs, 30_000)
   t.equal(options.dispatch, 1024)
   t.equal(options.session.policy, 'kick-old')
+  t.equal(options.session.scope, 'type')
   t.equal(options.session.dataBytes, 4096)
+  t.strictSame(options.cluster, { prefix: 'pitaya', leaseMs: 10_000, metadata: {} })
   t.equal(options.closeMs, 8000)
   t.strictSame(options.limits, defaults.limits)
 })
@@ -29,6 +31,7 @@ t.test('what is given replaces its default alone; undefined is as left out', asy
     compression: true,
     limits: { packetBytes: 1024, rateBurst: undefined },
     session: { policy: undefined, dataBytes: 100 },
+    cluster: { prefix: undefined, leaseMs: 2000 },
     concurrency: { handler: { dispatch: undefined } }
   })
   t.equal(options.serverType, 'game')
@@ -37,6 +40,7 @@ t.test('what is given replaces its default alone; undefined is as left out', asy
   t.strictSame(options.limits, { ...defaults.limits, packetBytes: 1024 })
   t.equal(options.session.policy, 'kick-old')
   t.equal(options.session.dataBytes, 100)
+  t.strictSame(options.cluster, { prefix: 'pitaya', leaseMs: 2000, metadata: {} })
   t.equal(options.dispatch, 1024)
   t.equal(resolve({ compression: { minBytes: 7 } }).compressFrom, 7)
   t.equal(resolve({ concurrency: {} }).dispatch, 1024)
@@ -77,8 +81,16 @@ const invalid: Array<[option: string, given: object]> = [
   ['handshake.validators.auth', { handshake: { validators: { auth: SECRET } } }],
   ['session', { session: SECRET }],
   ['session.policy', { session: { policy: SECRET } }],
+  ['session.scope', { session: { scope: SECRET } }],
   ['session.dataBytes', { session: { dataBytes: 0 } }],
   ['session.onBind', { session: { onBind: SECRET } }],
+  ['cluster', { cluster: SECRET }],
+  ['cluster.nats', { cluster: { nats: `nats://user:${SECRET}@127.0.0.1` } }],
+  ['cluster.memory', { cluster: { memory: true } }],
+  ['cluster.prefix', { cluster: { prefix: `${SECRET}.>` } }],
+  ['cluster.leaseMs', { cluster: { leaseMs: 299 } }],
+  ['cluster.metadata', { cluster: { metadata: SECRET } }],
+  ['cluster.metadata.region', { cluster: { metadata: { region: 5 } } }],
   ['concurrency', { concurrency: SECRET }],
   ['concurrency.handler', { concurrency: { handler: SECRET } }],
   ['concurrency.handler.dispatch', { concurrency: { handler: { dispatch: 0 } } }],
@@ -112,6 +124,9 @@ for (const [option, given] of invalid) {
 
 const explained: Array<[given: object, message: string]> = [
   [{ session: { policy: 'kick' } }, 'session.policy must be one of kick-old, refuse-new, allow'],
+  [{ session: { scope: 'all' } }, 'session.scope must be type or cluster'],
+  [{ cluster: { nats: '127.0.0.1:4222' } }, 'cluster.nats must be an object: { servers }'],
+  [{ cluster: { prefix: 'a.b' } }, 'cluster.prefix must be 1 to 64 letters, digits, "_" or "-"'],
   [{ serializers: ['xml'] }, "serializers.0 must be 'json', 'avro' or a Serializer: { name, compile, encodeError }"],
   [{ serializers: [] }, 'serializers must be an array with at least one serializer'],
   [{ serializers: ['json'], defaultSerializer: 'avro' }, 'defaultSerializer must be one of the serializers: json'],
@@ -135,6 +150,7 @@ const unknown: Array<[option: string, given: object]> = [
   ['typo', { typo: SECRET }],
   ['handshake.typo', { handshake: { typo: SECRET } }],
   ['session.typo', { session: { typo: SECRET } }],
+  ['cluster.typo', { cluster: { typo: SECRET } }],
   ['concurrency.typo', { concurrency: { typo: SECRET } }],
   ['concurrency.handler.typo', { concurrency: { handler: { typo: SECRET } } }],
   ['limits.typo', { limits: { typo: SECRET } }],

@@ -88,6 +88,7 @@ export function discoveryContract ({ name, leaseMs, options = {}, open }: Discov
     t.strictSame(b.discovery.all(), [a.discovery.self])
     await join('c')
     await b.witness.hears('+c')
+    await a.witness.hears('+c')
     t.strictSame(a.witness.changes, ['+b', '-b left', '+c'])
   })
 
@@ -138,6 +139,7 @@ export function discoveryContract ({ name, leaseMs, options = {}, open }: Discov
     await a.witness.hears('+b')
     b.discovery.update({ draining: true }, true)
     await a.witness.until(() => a.discovery.get('b')?.draining, 'b drains')
+    await b.witness.until(() => b.discovery.self.draining, 'b knows that it drains')
     for (const { discovery } of [a, b]) {
       t.strictSame(discovery.ofType('chat').map(({ id }) => id), ['a'])
       t.strictSame(discovery.all().map(({ id }) => id), ['a', 'b'])

@@ -68,7 +68,7 @@ export class LeaseDiscovery implements Discovery {
     const server = { ...self, incarnation: newIncarnation(), load: 0, draining: false }
     this.#assertFit(server)
     this.#lease = new OwnLease({ store, wheel, leaseMs, clock, server })
-    this.#servers = new ServerList({ store, wheel, log, isBlind: () => this.isStale, onDeaf: () => this.#listenAnew() }, {
+    this.#servers = new ServerList({ store, wheel, log, isBlind: () => this.isStale, onDeaf: () => this.#onDeaf() }, {
       onAdd: (peer) => this.#events?.onAdd(peer),
       onUpdate: (peer, renewed) => this.#events?.onUpdate(peer, renewed),
       onLost: (peer, why) => this.#events?.onLost(peer, why)
@@ -78,7 +78,7 @@ export class LeaseDiscovery implements Discovery {
   get self (): ServerInfo { return this.#lease.server }
   get isRegistered (): boolean { return this.#state === 'registered' && this.#lease.isHeld }
   get isStale (): boolean {
-    const isOverdue = this.#state === 'registered' && (this.#hasFailed || this.#lease.ageMs > this.#leaseMs / 2)
+    const isOverdue = this.#state === 'registered' && (this.#hasFailed || this.#lease.ageMs > this.#leaseMs * 2 / 3)
     return isOverdue || this.#isDeaf || !this.#options.isConnected()
   }
 
@@ -231,6 +231,10 @@ export class LeaseDiscovery implements Discovery {
       this.#servers.grantAll()
       log.info('discovery is fresh again')
     }
+  }
+
+  #onDeaf (): void {
+    if (this.#opening === 0) this.#listenAnew()
   }
 
   /** A watch that starts is a full list. */

@@ -33,6 +33,7 @@ export class OwnLease {
   #renewedAt = -Infinity
   /** A new incarnation that is being written: it may be in the store already, if only the answer was lost. */
   #candidate: string | undefined
+  #isCancelled = false
   #holder: { readonly revision: number, readonly onSign: (sign: Sign) => void } | undefined
 
   constructor (options: OwnLeaseOptions) {
@@ -76,7 +77,7 @@ export class OwnLease {
    * @returns true: the lease had ended, and was taken again under a new incarnation
    */
   async renew (changes: Changes): Promise<boolean> {
-    const { store, clock } = this.#options
+    const { store, clock, leaseMs } = this.#options
     while (true) {
       if (!this.isHeld) this.#candidate ??= newIncarnation()
       const candidate = this.#candidate
@@ -85,8 +86,8 @@ export class OwnLease {
       const at = clock()
       const revision = await store.update(server.id, value, this.#revision) ?? await this.#retake(value)
       this.#revision = revision
-      // A lease that ended while the answer was under way was lost all the same.
-      if (candidate === undefined && !this.isHeld) continue
+      // A lease that ended while the answer was under way was lost all the same: the old one, or already the new one.
+      if ((candidate === undefined && !this.isHeld) || clock() - at > leaseMs) continue
       this.#held(server, revision, at)
       return candidate !== undefined
     }
@@ -108,8 +109,9 @@ export class OwnLease {
     this.#holder.onSign(revision === undefined ? 'deleted' : 'renewed')
   }
 
-  /** Ends a wait of `acquire`. */
+  /** Ends the wait of `acquire`, now or when it comes to it. */
   cancel (): void {
+    this.#isCancelled = true
     this.#holder?.onSign('cancelled')
   }
 
@@ -128,6 +130,7 @@ export class OwnLease {
   async #listen ({ key, value, revision }: Entry): Promise<Sign> {
     const holder = decodeEntry(key, value)
     if (typeof holder === 'string' || holder.server.incarnation === this.server.incarnation) return 'silent'
+    if (this.#isCancelled) return 'cancelled'
     let deadline: Deadline | undefined
     const sign = await new Promise<Sign>((resolve) => {
       this.#holder = { revision, onSign: resolve }

@@ -236,16 +236,16 @@ t.test('a lease that ends while its renewal is under way is lost, though the ren
   const [, b] = [await cluster.add('a'), await cluster.add('b')]
   const { incarnation } = b.discovery.self
   const { update } = b.store
-  let isSlow = true
+  let slow = 2
   b.store.update = async (key, value, revision) => {
-    if (isSlow) {
-      isSlow = false
+    if (slow-- > 0) {
       const until = cluster.now + 5000
       while (cluster.now < until) await settle()
     }
     return await update.call(b.store, key, value, revision)
   }
-  await cluster.pass(8000)
+  await cluster.pass(12_000)
+  t.ok(b.discovery.isRegistered)
   t.not(b.discovery.self.incarnation, incarnation)
   t.strictSame(b.witness.changes, ['+a', 'reincarnated'])
 })
@@ -429,6 +429,46 @@ t.test('a start that fails leaves nothing behind', async (t) => {
   t.equal(slow.refusal?.code, 'PIT_ERR_CLUSTER_START')
   t.strictSame(await cluster.store.keys('*'), ['b'])
   t.equal(slow.wheel.size, 0)
+})
+
+t.test('a start that is stopped before it meets the id\'s holder does not wait for it', async (t) => {
+  const cluster = new ClockedCluster(t)
+  const first = await cluster.add('b')
+  await first.discovery.close()
+  const second = cluster.create('b')
+  second.start()
+  await second.discovery.close()
+  await settle()
+  t.equal(second.refusal?.code, 'PIT_ERR_CLUSTER_START')
+  t.equal(second.wheel.size, 0)
+})
+
+t.test('a server that cannot be looked up is kept', async (t) => {
+  const cluster = new ClockedCluster(t)
+  const [a, b] = [await cluster.add('a'), await cluster.add('b')]
+  await b.discovery.close()
+  const { get } = a.store
+  let refused = 0
+  a.store.get = async () => { refused++; throw createError('PIT_ERR_STORE') }
+  await cluster.pass(10_000)
+  t.equal(refused, 3)
+  t.strictSame(a.witness.changes, ['+b'])
+  a.store.get = get
+  await cluster.pass(3500)
+  t.strictSame(a.witness.changes, ['+b', '-b lease'])
+})
+
+t.test('a key that everybody fights for is left for later', async (t) => {
+  const cluster = new ClockedCluster(t)
+  const [a, b] = [await cluster.add('a'), await cluster.add('b')]
+  const { update } = b.store
+  b.store.update = async () => undefined
+  await cluster.pass(2500)
+  t.ok(b.discovery.isRegistered && b.discovery.isStale)
+  b.store.update = update
+  await cluster.pass(500)
+  t.notOk(b.discovery.isStale)
+  t.strictSame([...a.witness.changes, ...b.witness.changes], ['+b', '+a'])
 })
 
 t.test('after close no timer is left', async (t) => {

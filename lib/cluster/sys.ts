@@ -82,7 +82,7 @@ export function serveSys (parts: SysParts): RemoteImplementation<typeof sys['met
     deliver: (push) => settle(() => deliveries.deliver(envelope.decodePush(push))),
     moved: (uids) => { for (const uid of uids) directory.correct(uid) },
     sessions: ({ after, limit, uid }) => settle(() => {
-      const page = uid === '' ? sessions.page(after, limit) : sessions.ofUid(uid).filter(({ id }) => id > after).slice(0, limit)
+      const page = uid === '' ? sessions.page(after, limit) : [...sessions.ofUid(uid)].filter(({ id }) => id > after).sort((a, b) => a.id - b.id).slice(0, limit)
       return { rows: JSON.stringify(page.map(({ id }) => parts.describe(id))), total: sessions.size }
     }),
     session: (id) => settle(() => ({ row: JSON.stringify(sessions.get(id) === undefined ? null : parts.describe(id)) })),

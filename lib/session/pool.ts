@@ -77,9 +77,8 @@ export class SessionPool {
   page (after: number, limit: number): Session[] {
     const page: Session[] = []
     for (const session of this.#byId.values()) {
-      if (session.id <= after) continue
-      page.push(session)
-      if (page.length === limit) break
+      if (page.length >= limit) break
+      if (session.id > after) page.push(session)
     }
     return page
   }

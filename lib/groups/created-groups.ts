@@ -14,7 +14,8 @@ export interface CreatedGroup {
   readonly ttlMs: number | undefined
   /** Tells a group from another that had its name before. */
   readonly generation: string
-  readonly isMine: boolean
+  /** Created by this server, which puts it back when the store lost it. */
+  isMine: boolean
   revision: number
   deadline: Deadline | undefined
   /** Its time was up, and the key is deleted. */
@@ -134,7 +135,10 @@ export class CreatedGroups {
     this.#told.add(name)
     const { revision } = entry
     const known = this.#groups.get(name)
-    if (known?.revision === revision) return
+    if (known?.revision === revision) {
+      known.isMine ||= isMine
+      return
+    }
     known?.deadline?.cancel()
     // The end of the one before and the start of this one may be told as one change.
     if (known !== undefined && known.generation !== read.generation) this.#hooks.onEnd(name, revision)

@@ -3,6 +3,8 @@ import { createError } from '../errors.ts'
 
 const IN_FLIGHT = 64
 const MAX_WAITING = 100_000
+/** Of the queue's start, when so many are done. */
+const COMPACT = 1024
 const EMPTY = new Uint8Array(0)
 
 /** Not in the store. */
@@ -15,7 +17,8 @@ interface OwnKey {
   isWanted: boolean
   /** Its revision in the store, ABSENT or UNKNOWN. */
   revision: number
-  isRunning: boolean
+  /** It waits in the queue, or a call for it is under way. */
+  isBusy: boolean
   waiting: Waiting[]
 }
 
@@ -29,8 +32,9 @@ export class OwnKeys {
   readonly #store: Store
   readonly #onFailed: () => void
   #keys = new Map<string, OwnKey>()
-  /** In order of insertion; a key stands in it once. */
-  #queue = new Set<OwnKey>()
+  /** From `#first` on; a key stands in it once. Not a Set: taking the first of one that shrinks walks over all that were removed. */
+  #queue: OwnKey[] = []
+  #first = 0
   #running = 0
   #idle: Array<() => void> = []
 
@@ -48,7 +52,7 @@ export class OwnKeys {
 
   /** Resolves when the store has the key. Rejects with PIT_ERR_STORE, PIT_ERR_BUSY; the key stays wanted until it is deleted. */
   put (key: string): Promise<void> {
-    if (this.#queue.size >= MAX_WAITING) return Promise.reject(createError('PIT_ERR_BUSY'))
+    if (this.#queue.length - this.#first >= MAX_WAITING) return Promise.reject(createError('PIT_ERR_BUSY'))
     return this.#want(key, true)
   }
 
@@ -62,13 +66,13 @@ export class OwnKeys {
    * @returns the keys it put, and those it deleted. Rejects with PIT_ERR_STORE.
    */
   async repair (filter: string): Promise<{ restored: string[], removed: string[] }> {
-    const settled = [...this.#keys.values()].filter((own) => own.isWanted && !this.#isBusy(own))
+    const settled = [...this.#keys.values()].filter((own) => own.isWanted && !own.isBusy)
     const stored = new Set(await this.#store.keys(filter))
     const restored: string[] = []
     const removed: string[] = []
     const work: Array<Promise<void>> = []
     for (const own of settled) {
-      if (!own.isWanted || this.#isBusy(own) || (stored.has(own.key) && own.revision !== UNKNOWN)) continue
+      if (!own.isWanted || own.isBusy || (stored.has(own.key) && own.revision !== UNKNOWN)) continue
       if (!stored.has(own.key)) restored.push(own.key)
       own.revision = ABSENT
       work.push(this.#want(own.key, true))
@@ -84,34 +88,34 @@ export class OwnKeys {
 
   /** Resolves when nothing waits for the store any more. */
   idle (): Promise<void> {
-    return this.#running === 0 && this.#queue.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
+    return this.#running === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
   }
 
   #want (key: string, isWanted: boolean): Promise<void> {
     let own = this.#keys.get(key)
     if (own === undefined) {
-      own = { key, isWanted, revision: isWanted ? ABSENT : UNKNOWN, isRunning: false, waiting: [] }
+      own = { key, isWanted, revision: isWanted ? ABSENT : UNKNOWN, isBusy: false, waiting: [] }
       this.#keys.set(key, own)
     }
     own.isWanted = isWanted
     const { waiting } = own
-    if (!own.isRunning) {
+    if (!own.isBusy) {
       if (isSettled(own)) return Promise.resolve()
-      this.#queue.add(own)
+      own.isBusy = true
+      this.#queue.push(own)
       this.#start()
     }
     return new Promise((resolve, reject) => { waiting.push({ resolve, reject }) })
   }
 
-  #isBusy (own: OwnKey): boolean { return own.isRunning || this.#queue.has(own) }
-
   #start (): void {
-    for (const own of this.#queue) {
-      if (this.#running === IN_FLIGHT) return
-      this.#queue.delete(own)
+    while (this.#running < IN_FLIGHT && this.#first < this.#queue.length) {
       this.#running++
-      own.isRunning = true
-      this.#run(own)
+      this.#run(this.#queue[this.#first++]!)
+    }
+    if (this.#first === this.#queue.length || this.#first >= COMPACT) {
+      this.#queue.splice(0, this.#first)
+      this.#first = 0
     }
   }
 
@@ -124,7 +128,7 @@ export class OwnKeys {
       own.revision = UNKNOWN
     }
     this.#running--
-    own.isRunning = false
+    own.isBusy = false
     // What could not be deleted is found again by `repair`.
     if (!own.isWanted) this.#keys.delete(own.key)
     const waiting = own.waiting.splice(0)

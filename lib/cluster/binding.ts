@@ -12,8 +12,6 @@ export class Binding {
   /** The session whose claim is being written, and the highest revision of those that replaced it meanwhile. */
   claimant: Session | undefined
   fence = 0
-  /** Claims that could not reach the store: those that waited behind one fail with it. */
-  failures = 0
   #waiting = 0
   #last: Promise<unknown> = Promise.resolve()
 

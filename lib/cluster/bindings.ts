@@ -6,6 +6,7 @@ import type { BindPolicy, SessionPool } from '../session/pool.ts'
 import type { Session } from '../session/session.ts'
 import { Binding } from './binding.ts'
 import type { Discovery } from './discovery/discovery.ts'
+import { Gate } from './gate.ts'
 import {
   bindingKey, type BindScope, type Held, type Holder, isSameHolder, MAX_HOLDERS, NOBODY, readHolders, scopeName, writeHolders
 } from './holders.ts'
@@ -28,6 +29,10 @@ export interface StoreBindingsOptions {
   adoptGroups (uid: string, groups: string[]): void
 }
 
+/** Claims at once: in a rush of logins the others wait here, where nobody counts the time of an answer. */
+const CLAIMS_AT_ONCE = 256
+/** So long may a claim wait for others, here or of its uid. */
+const CLAIM_WAIT_MS = 3000
 /** Of one write against others, with pauses of up to 100 ms. */
 const MAX_TRIES = 16
 
@@ -40,6 +45,7 @@ export class StoreBindings implements Bindings {
   #scope: string
   #bindings = new Map<string, Binding>()
   #notices: Notices
+  #claims = new Gate(CLAIMS_AT_ONCE)
   /** Keys that may not agree with this frontend's sessions. */
   #unsettled: Upkeep<Binding>
   /** What was read or written before the last `reconcile` may be lost. */
@@ -66,12 +72,17 @@ export class StoreBindings implements Bindings {
 
   async claim (session: Session, uid: string): Promise<void> {
     const binding = this.#bindingOf(uid)
-    const { failures } = binding
+    const latest = performance.now() + CLAIM_WAIT_MS
     try {
       await binding.inTurn(async () => {
-        if (this.#isClosed || binding.failures !== failures) throw createError('PIT_ERR_STORE')
-        session.requireOpen()
-        await this.#claim(binding, session)
+        await this.#claims.enter()
+        try {
+          if (this.#isClosed || performance.now() > latest) throw createError('PIT_ERR_STORE')
+          session.requireOpen()
+          await this.#claim(binding, session)
+        } finally {
+          this.#claims.leave()
+        }
       })
     } finally {
       this.#forgetIfIdle(binding)
@@ -149,10 +160,7 @@ export class StoreBindings implements Bindings {
       if (policy !== 'allow') this.#notices.tell(binding.uid, before.holders.filter(({ frontendId }) => frontendId !== self.id), revision)
     } catch (error) {
       // It may have been written all the same.
-      if (isPitayaError(error) && error.code === 'PIT_ERR_STORE') {
-        binding.failures++
-        this.#unsettled.add(binding)
-      }
+      if (isPitayaError(error) && error.code === 'PIT_ERR_STORE') this.#unsettled.add(binding)
       throw error
     } finally {
       binding.claimant = undefined

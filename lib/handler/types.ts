@@ -41,7 +41,8 @@ export interface HandlerSession<out P extends PushSchemas = PushSchemas, D = Rec
   pushToFront (): Promise<{ overwritten: string[] }>
   /**
    * Makes the session `uid`'s, 1 to 128 bytes of UTF-8 without control characters, compared byte by byte.
-   * Rejects with PIT_ERR_UID, PIT_ERR_BOUND, PIT_ERR_UID_TAKEN (policy refuse-new), or with what a bind hook threw.
+   * Rejects with PIT_ERR_UID, PIT_ERR_BOUND, PIT_ERR_UID_TAKEN (policy refuse-new), or with what a bind hook threw; in a cluster also with
+   * PIT_ERR_STORE, within seconds, and PIT_ERR_BUSY. The session is unbound then, and may try again.
    */
   bind (uid: string): Promise<void>
   /** Sends a push declared in the handlers' `pushes`. False: the session is closed, nothing was sent. Never waits for the client. */

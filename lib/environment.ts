@@ -9,6 +9,7 @@ interface Variable<T> {
 }
 
 const COUNT = 1_000_000_000
+const NATS_URL = /^(?:nats|tls):\/\/(?:[^\s/@]+@)?(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?\/?$/
 
 const variables = {
   HOST: text('address to listen on; 0.0.0.0 for all of them', '127.0.0.1', /^[A-Za-z0-9.:_-]{1,253}$/, 'an address or a host name'),
@@ -17,6 +18,8 @@ const variables = {
   PITAYA_SERVER_TYPE: text('first part of the routes', 'chat', /^[A-Za-z0-9_-]{1,64}$/, '1 to 64 letters, digits, "_" or "-"'),
   PITAYA_SERVER_ID: text('unique among all servers; random if unset', undefined, /^[A-Za-z0-9_-]{1,64}$/, '1 to 64 letters, digits, "_" or "-"'),
   PITAYA_FRONTEND: flag('whether clients connect here', true),
+  NATS_URL: natsUrls('nats-server of the cluster, or several, with commas between; unset, this server is alone'),
+  PITAYA_LEASE_SECONDS: seconds('others take this server for lost after so long a silence', 10, 0.3, 3600),
   PITAYA_SERIALIZER: oneOf('for clients that ask for none', 'json', ['json', 'avro']),
   PITAYA_COMPRESSION: flag('whether what leaves is compressed, from 1 KiB on', false),
   PITAYA_HEARTBEAT_SECONDS: seconds('interval of heartbeats', 30, 0.1, 86_400),
@@ -45,8 +48,7 @@ export function readEnvironment (env: Readonly<Record<string, string | undefined
     const value = settings[name] = text === '' ? variable.fallback : variable.parse(text)
     if (text !== '' && value === undefined) problems.push(`${name} must be ${variable.must}.`)
   }
-  if (settings.PORT === settings.TCP_PORT && settings.PORT !== 0) problems.push('PORT and TCP_PORT must be two different ports.')
-  if ((env.NATS_URL ?? '') !== '') problems.push('NATS_URL asks for cluster mode, which is not built yet: unset it to run one server.')
+  if (settings.PITAYA_FRONTEND === true && settings.PORT === settings.TCP_PORT && settings.PORT !== 0) problems.push('PORT and TCP_PORT must be two different ports.')
   const unknown = Object.keys(env).filter((name) => name.startsWith('PITAYA_') && !Object.hasOwn(variables, name))
   const warnings = unknown.map((name) => `${name} is not known and has no effect; the nearest name is ${nearest(name)}.`)
   return { settings: settings as Settings, problems, warnings }
@@ -77,6 +79,19 @@ function flag (about: string, fallback: boolean): Variable<boolean> {
 
 function oneOf<const T extends string> (about: string, fallback: NoInfer<T>, values: readonly T[]): Variable<T> {
   return { about, fallback, must: `one of ${values.join(', ')}`, parse: (text) => values.find((value) => value === text) }
+}
+
+function natsUrls (about: string): Variable<string[] | undefined> {
+  const must = 'nats://[user:password@]host[:port] or tls://..., several with commas between; what is special in a password as %-code'
+  return {
+    about,
+    fallback: undefined,
+    must,
+    parse: (text) => {
+      const urls = text.split(',').map((url) => url.trim())
+      return urls.every((url) => NATS_URL.test(url) && URL.canParse(url)) ? urls : undefined
+    }
+  }
 }
 
 function within (value: number, min: number, max: number): number | undefined {

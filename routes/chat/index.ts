@@ -20,9 +20,12 @@ export interface ChatPage {
   readonly assets: FastifyPluginAsync
 }
 
-/** The demo's page. Its few files are read once; nothing else can be asked for. */
-export function createChatPage (): ChatPage {
-  const html = readFileSync(new URL('index.html', PAGE))
+/**
+ * The demo's page. Its few files are read once; nothing else can be asked for.
+ * @param room what its routes begin with: `room`, or with the type of the servers that have them
+ */
+export function createChatPage (room: string): ChatPage {
+  const html = Buffer.from(readFileSync(new URL('index.html', PAGE), 'utf8').replace('data-room="room"', `data-room="${room}"`))
   const files = new Map<string, Buffer>()
   for (const name of ['style.css', 'page.js']) files.set(`/${name}`, readFileSync(new URL(name, PAGE)))
   for (const entry of ['client/client.js', 'client/inflate.js']) {

@@ -47,18 +47,28 @@ t.test('SIGTERM: clients are told, the exit code is 0, stdout has nothing but JS
   t.equal(server.logs.at(-1)?.msg, 'stopped')
 })
 
-t.test('a second signal exits at once', async (t) => {
-  const server = await startServer(t)
-  // A client that never closes its end, so the server has something to wait for.
-  const socket = net.connect({ port: server.tcpPort, host: '127.0.0.1', allowHalfOpen: true })
+/** A client that never closes its end, so that the server has something to wait for. */
+async function keepOpen (t: { teardown (fn: () => unknown): void }, port: number): Promise<void> {
+  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   t.teardown(() => socket.destroy())
   socket.write(Buffer.concat([encodePacket(PacketType.handshake, Buffer.from('{}')), encodePacket(PacketType.ack, Buffer.alloc(0))]))
   await once(socket, 'data')
-  server.signal('SIGINT')
-  await server.log('stopping; a second signal exits at once')
-  server.signal('SIGINT')
-  t.equal(await server.exited(), 1)
-  t.notOk(server.logs.some(({ msg }) => msg === 'stopped'))
+}
+
+t.test('a second signal hurries: a client that does not go is left behind; a third one exits at once', async (t) => {
+  for (const [signals, withinMs] of [[2, 5000], [3, 1500]] as const) {
+    const server = await startServer(t)
+    await keepOpen(t, server.tcpPort)
+    server.signal('SIGINT')
+    await server.log('stopping; a second signal hurries')
+    server.signal('SIGINT')
+    await server.log('hurrying; a third signal exits at once')
+    const from = performance.now()
+    if (signals === 3) server.signal('SIGTERM')
+    t.equal(await server.exited(), 1)
+    t.ok(performance.now() - from < withinMs)
+    t.notOk(server.logs.some(({ msg }) => msg === 'stopped'))
+  }
 })
 
 t.test('a fault of application code is logged, clients are told, the exit code is 1', async (t) => {
@@ -100,7 +110,7 @@ t.test('a taken port is one sentence with the port and its variable', async (t) 
 })
 
 t.test('a bad variable is one sentence without its value', async (t) => {
-  for (const [name, value] of [['PORT', 'canary'], ['ADMIN_TOKEN', 'canary with spaces'], ['NATS_URL', 'nats://canary']] as const) {
+  for (const [name, value] of [['PORT', 'canary'], ['ADMIN_TOKEN', 'canary with spaces'], ['NATS_URL', 'nats://user:canary@']] as const) {
     const server = runServer(t, { [name]: value })
     t.equal(await server.exited(), 1)
     t.strictSame([server.stdout, server.stderr.length], [[], 1])

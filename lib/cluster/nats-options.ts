@@ -36,7 +36,7 @@ export interface NatsConnectionLike {
   publish (subject: string, data?: Uint8Array, options?: { reply?: string }): void
   subscribe (subject: string, options?: { queue?: string, callback?: (error: any, message: any) => void }): { unsubscribe (): void }
   flush (): Promise<void>
-  closed (): Promise<undefined | Error>
+  closed (): Promise<unknown>
   isClosed (): boolean
   status (): AsyncIterable<{ type: string, data: unknown }>
   jetstream (options?: { timeout?: number }): unknown

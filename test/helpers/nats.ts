@@ -68,7 +68,7 @@ export class NatsServer {
       if (tries === 20 || !line.includes('address already in use')) throw new Error(`nats-server does not start: ${line}`)
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
-    this.#port = Number(/Listening for client connections on .*:(\d+)/.exec(this.log.findLast((line) => line.includes('for client connections'))!)![1])
+    this.#port = Number(this.log.findLast((line) => line.includes('Listening for client'))!.split(':').pop())
   }
 
   /** Ends it in its own way. */

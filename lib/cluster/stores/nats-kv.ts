@@ -162,9 +162,11 @@ class NatsStore implements Store {
         isOpen = true
         return await operation(bucket)
       } catch (error) {
-        const isGone = !isOpen || isMissing(error)
-        if (isGone && this.#bucket === opening) this.#bucket = undefined
-        if (!isOpen || !isGone || tries > 1) throw toStoreError(error)
+        const isGone = isOpen && isMissing(error)
+        // A look at a bucket that is gone may also get no answer at all.
+        const isDoubtful = isGone || !isOpen || (error as NatsError).code === 'TIMEOUT'
+        if (isDoubtful && this.#bucket === opening) this.#bucket = undefined
+        if (!isGone || tries > 1) throw toStoreError(error)
       }
     }
   }

@@ -33,8 +33,8 @@ export class NatsWatch implements Watch {
   #iterator: QueuedIterator<KvEntry> | undefined
   #isTold = false
   #isStopped = false
-  #lives = 0
   #wake = (): void => {}
+  #abandon = (): void => {}
 
   constructor (options: NatsWatchOptions) {
     this.#options = options
@@ -48,13 +48,13 @@ export class NatsWatch implements Watch {
   stop (): void {
     if (this.#isStopped) return
     this.#isStopped = true
-    this.#iterator?.stop()
+    this.onDown()
     this.#wake()
     this.#options.onStop(this)
   }
 
   onDown (): void {
-    this.#lives++
+    this.#abandon()
     this.#iterator?.stop()
   }
 
@@ -75,7 +75,6 @@ export class NatsWatch implements Watch {
 
   async #round (onFirst: () => void): Promise<void> {
     const { watcher, run } = this.#options
-    const life = this.#lives
     let isCaughtUp = false
     /** Entries that are queued already when the client says that these are all. */
     let queued = -1
@@ -86,13 +85,27 @@ export class NatsWatch implements Watch {
       this.#guarded(() => watcher.onCaughtUp?.())
       onFirst()
     }
-    const { iterator, base } = await run(async (bucket) => await this.#begin(bucket, () => {
+    const beginning = run(async (bucket) => await this.#begin(bucket, () => {
       if (this.#iterator === undefined) queued = 0
       else caughtUp()
     }))
+    // A request that was on its way when the connection was lost would be waited for to its time-out.
+    let isLost = false
+    const lost = new Promise<void>((resolve) => {
+      this.#abandon = () => {
+        isLost = true
+        resolve()
+      }
+    })
+    await Promise.race([beginning, lost])
+    if (isLost) {
+      beginning.then(({ iterator }) => iterator.stop(), () => {})
+      return
+    }
+    const { iterator, base } = await beginning
     const stall = setTimeout(() => iterator.stop(), STALL_MS)
     try {
-      if (this.#isStopped || this.#lives !== life) return
+      if (isLost) return
       this.#iterator = iterator
       if (queued === 0 && (queued = iterator.getPending()) === 0) caughtUp()
       for await (const entry of iterator) {

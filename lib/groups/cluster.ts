@@ -1,5 +1,5 @@
 import { PushKind, type PushEnvelope, type PushPayload } from '../cluster/envelopes/envelope.ts'
-import { groupKeys, type GroupMember } from '../cluster/names.ts'
+import { groupKeys } from '../cluster/names.ts'
 import { Deadline } from '../deadline.ts'
 import { createError, isPitayaError, type ErrorCode } from '../errors.ts'
 import type { HandlerGroups, MaybePromise } from '../handler/types.ts'
@@ -37,8 +37,7 @@ export class ClusterGroups implements HandlerGroups {
   readonly #reach: Reach
   #repair: Deadline | undefined
   #reconciled: Promise<unknown> = Promise.resolve()
-  /** By an earlier life of this server. */
-  #leftBehind: GroupMember[] = []
+  #isFirst = true
   #isClosed = false
 
   constructor (options: ClusterGroupsOptions) {
@@ -67,14 +66,9 @@ export class ClusterGroups implements HandlerGroups {
   /** Of the groups that count in `size`. */
   get names (): string[] { return [...new Set([...this.#local.names(), ...this.#created.names()])] }
 
-  /**
-   * To be awaited before the first use, when transport and store are open. Memberships that an earlier life of this server left in the
-   * store are deleted; the first `reconcile`, when the other servers are known, tells `leave` of them. Rejects with PIT_ERR_STORE.
-   */
+  /** To be awaited before the first use, when transport and store are open. Rejects with PIT_ERR_STORE. */
   async open (): Promise<void> {
     await this.#created.open()
-    const { removed } = await this.#local.repair()
-    this.#leftBehind = removed.map(groupKeys.readMember)
   }
 
   async create (name: string, { ttlMs }: { ttlMs?: number } = {}): Promise<void> {
@@ -208,15 +202,18 @@ export class ClusterGroups implements HandlerGroups {
   }
 
   /**
-   * Makes the store as it is here: after the start, after the connection came back, the store was wiped, or this server's lease was lost.
+   * Makes the store as it is here: after the connection came back, the store was wiped, or this server's lease was lost; and once when this
+   * server is registered, not before: memberships that an earlier life of it left behind are deleted then, and told as `leave`.
    * Rejects with PIT_ERR_STORE; it is then tried again by itself.
    * @param options.isReborn the others were told that these members left, so they are told that they joined
    */
   async reconcile ({ isReborn = false }: { isReborn?: boolean } = {}): Promise<void> {
     const run = this.#reconciled.then(async () => {
-      const { restored } = await this.#local.repair()
+      const { restored, removed } = await this.#local.repair()
       await this.#created.restore()
-      for (const { group, uid } of this.#leftBehind.splice(0)) await this.#presence.left(group, uid)
+      const leftBehind = this.#isFirst ? removed : []
+      this.#isFirst = false
+      for (const { group, uid } of leftBehind.map(groupKeys.readMember)) await this.#presence.left(group, uid)
       if (!isReborn) return
       for (const { group, uid } of restored.map(groupKeys.readMember)) this.#presence.tell('join', group, uid)
     })

@@ -220,18 +220,19 @@ t.test('the janitor leaves a frontend alone that is back', async (t) => {
   t.equal((await store.keys('>')).length, 1)
 })
 
-t.test('what an earlier life of a frontend left behind is gone when it starts, and told when the others are known', async (t) => {
+t.test('what an earlier life of a frontend left behind is gone and told when it is registered, and not before', async (t) => {
   const { cluster, store, one, back } = await open(t)
   await one.connect('ana')
   await one.groups.add('room', 'ana')
   await cluster.kill(one)
   cluster.told.length = 0
   const again = await cluster.add('one')
-  await t.rejects(back.groups.members('room'), { code: 'PIT_ERR_GROUP_NOT_FOUND' })
-  t.equal((await store.keys('>')).length, 0)
+  t.equal((await store.keys('>')).length, 1, 'it may be another process that has the id')
   t.strictSame(cluster.told, [])
   await again.groups.reconcile()
   await again.groups.reconcile()
+  await t.rejects(back.groups.members('room'), { code: 'PIT_ERR_GROUP_NOT_FOUND' })
+  t.equal((await store.keys('>')).length, 0)
   t.strictSame(cluster.told, ['leave room ana'])
 })
 

@@ -190,7 +190,7 @@ export class Facade implements ServerFacade {
     // Others start no new calls here; those that have not heard of it yet are answered all the same.
     if (await cluster.retire()) await Promise.race([delay(PROPAGATION_MS, undefined, { ref: false }), hurried])
     agents.stop()
-    await Promise.race([Promise.all([handlers.dispatcher.idle(), cluster.remotes.idle()]), hurried])
+    await Promise.race([Promise.all([agents.finishAll('shutdown'), handlers.dispatcher.idle(), cluster.remotes.idle()]), hurried])
     await agents.closeAll('shutdown', Math.max(1, this.#life.drainedAt - performance.now()))
   }
 

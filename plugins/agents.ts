@@ -29,6 +29,7 @@ const agents: FastifyPluginAsync<{ runtime: Runtime }> = async (fastify, { runti
     defaultSerializer,
     view: createMessageView(),
     compressFrom,
+    whenIdle: (session, done) => handlers.dispatcher.whenIdle(session, done),
     onMessage: (session, view, bytes, isOverRate) => handlers.onMessage(session, view, bytes, isOverRate)
   }, given)
   fastify.decorate('pitayaAgents', pool)

@@ -52,6 +52,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   #lastSeen: number
   #nextBeat: number
   #bytesIn = 0
+  #isFinishing = false
 
   constructor (host: AgentHost, closeLines: LineLimiter, connection: Connection, request: unknown) {
     this.#host = host
@@ -79,7 +80,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   get isClosed (): boolean { return this.#state === State.closed }
 
   onData (bytes: Uint8Array): void {
-    if (this.#state === State.closed) return
+    if (this.#state === State.closed || this.#isFinishing) return
     this.#bytesIn += bytes.length
     if (this.#state === State.checking) { this.#hold(bytes); return }
     if (bytes.length === 0 && this.#connection.wholePackets) { this.#fail(createError('PIT_ERR_PACKET_HEADER')); return }
@@ -162,6 +163,15 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     this.#closeWith(reason)
   }
 
+  /** Reads no more; what is in hand is finished and answered, then the connection closes. What was not answered was not begun. */
+  finish (reason: CloseReason): void {
+    if (this.#state !== State.working) { this.close(reason); return }
+    if (this.#isFinishing) return
+    this.#isFinishing = true
+    this.#connection.pause()
+    this.#host.whenIdle(this.session, () => this.close(reason))
+  }
+
   /** Ends at once, without a word. */
   destroy (): void { this.#connection.destroy() }
 
@@ -185,7 +195,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     const { wheel, limits } = this.#host
     const { now } = wheel
     // While we do not read, the client cannot be heard.
-    if (this.#pause !== null || this.#state === State.checking) this.#lastSeen = now
+    if (this.#pause !== null || this.#isFinishing || this.#state === State.checking) this.#lastSeen = now
     const silentAt = this.#lastSeen + 2 * limits.heartbeatMs + Math.min(HEARTBEAT_GRACE_MS, limits.heartbeatMs / 2)
     if (now >= silentAt) { this.close('heartbeat'); return }
     if (now >= this.#nextBeat) {
@@ -307,7 +317,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   /** Goes on reading, unless something else is in the way. */
   #readOn (): void {
     const isHeld = this.#state === State.checking || this.#state === State.closed
-    if (!isHeld && this.#pause === null && this.#throttle === null) this.#connection.resume()
+    if (!isHeld && !this.#isFinishing && this.#pause === null && this.#throttle === null) this.#connection.resume()
   }
 
   #fail (error: unknown): void {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { getHeapStatistics } from 'node:v8'
 import { channels } from '../channels.ts'
 import type { CloseReason } from '../errors.ts'
@@ -18,8 +19,12 @@ export interface AgentsLimits {
 
 /** What is told to a client that is turned away. */
 const RETRY_AFTER_MS = 1000
-/** Agents closed at once while draining; the next batch follows in the next turns. */
+/** Agents closed at once at the end; the next batch follows in the next turn. */
 const CLOSE_BATCH = 500
+/** While draining, clients are sent away so many at a time, and no more than a twenty-fifth of them: they come back elsewhere, all of them. */
+const FINISH_BATCH = 100
+const FINISH_PARTS = 25
+const FINISH_PAUSE_MS = 100
 /** Share of the heap limit from which no new client is taken. */
 const HEAP_FULL = 0.8
 const HEAP_SAMPLE_MS = 500
@@ -85,6 +90,20 @@ export class Agents implements Acceptance {
     if (this.#isStopped) return
     this.#isStopped = true
     for (const stop of this.#onStop) stop()
+  }
+
+  /**
+   * Lets every client finish what it has in hand, then closes it; those whose turn has not come are served as ever. Resolves when all
+   * are gone. With 10,000 clients it takes 2.5 s.
+   */
+  async finishAll (reason: CloseReason): Promise<void> {
+    const agents = [...this.#agents]
+    const batch = Math.max(FINISH_BATCH, Math.ceil(agents.length / FINISH_PARTS))
+    for (let i = 0; i < agents.length; i += batch) {
+      if (i > 0) await delay(FINISH_PAUSE_MS)
+      for (const agent of agents.slice(i, i + batch)) agent.finish(reason)
+    }
+    if (this.#agents.size > 0) await new Promise<void>((resolve) => { this.#onEmpty.push(resolve) })
   }
 
   /** Closes every client in batches; resolves when all are gone, or after `ms`, when what is left was destroyed. */

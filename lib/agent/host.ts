@@ -56,6 +56,8 @@ export interface AgentHost {
   greet: (session: Session, body: Uint8Array, request: unknown) => MaybePromise<Greeting>
   /** One well-formed message of a working session; `bytes` stay as they are. */
   readonly onMessage: (session: Session, view: MessageView, bytes: Uint8Array, isOverRate: boolean) => void
+  /** Calls back when the session has no message in hand or waiting; at once if it has none. */
+  readonly whenIdle: (session: Session, done: () => void) => void
   /** The agent's connection is gone. */
   readonly onGone: (agent: object) => void
 }

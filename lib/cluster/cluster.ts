@@ -98,6 +98,7 @@ export class Cluster {
       onUp: () => { if (cluster !== undefined) cluster.#up() },
       onDown: () => { if (cluster !== undefined) cluster.#down() },
       onFatal: (error) => { if (cluster !== undefined) cluster.#fail(error) },
+      onError: (error) => logFailure(options.runtime.log, error, 'a message of another server failed'),
       onSlow: () => options.runtime.log.warn('messages of other servers were lost: this process takes them too slowly')
     })
     try {
@@ -269,9 +270,9 @@ export class Cluster {
     this.deliveries.close()
     this.#server.close()
     this.rpc.close()
-    // Answers are to be there before the news that nobody is here any more; what cannot be told, the others learn from the lease's end.
+    // Answers are to be there before the news that nobody is here any more.
     await this.transport.flush().catch(ignored)
-    await this.discovery.leave().catch(ignored)
+    await this.discovery.leave()
     await this.discovery.close()
     await Promise.all(Object.values(this.#stores).map((store) => store.close()))
     await this.transport.close()

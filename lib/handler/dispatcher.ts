@@ -63,6 +63,11 @@ export class Dispatcher {
       this.#options.wheel.cancel(call)
       this.#makeReady(lane)
       this.#startReady()
+      if (lane.onIdle !== null && lane.running.length === 0 && lane.waiting === 0) {
+        const done = lane.onIdle
+        lane.onIdle = null
+        done()
+      }
     }
     for (let share = call.share; share !== null; share = share.parent) this.#wake(share)
     if (this.running === 0 && this.waiting === 0 && this.#onIdle.length > 0) for (const done of this.#onIdle.splice(0)) done()
@@ -91,6 +96,13 @@ export class Dispatcher {
       call = lane.next(concurrentPerSession)
     } while (call !== null && wheel.now - call.waitingSince >= (call.deadlineMs ?? handlerMs))
     this.#makeReady(lane)
+  }
+
+  /** Calls back once the session has nothing running and nothing waiting; at once if so. */
+  whenIdle (session: Session, done: () => void): void {
+    const lane = session.lane as Lane | null
+    if (lane === null || (lane.running.length === 0 && lane.waiting === 0)) done()
+    else lane.onIdle = done
   }
 
   /** Resolves when nothing runs and nothing waits. */

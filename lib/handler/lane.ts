@@ -14,6 +14,8 @@ export class Lane implements TimerEntry {
   /** On the wheel. */
   readySince = 0
   isPaused = false
+  /** Called once, when nothing runs and nothing waits. */
+  onIdle: (() => void) | null = null
   waiting = 0
   waitingBytes = 0
   readonly running: Job[] = []

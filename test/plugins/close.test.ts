@@ -131,16 +131,22 @@ t.test('a long drain under way does not make close() late', async (t) => {
   t.strictSame(resources(), before)
 })
 
-t.test('clients are served while others\' handlers are waited for', async (t) => {
+t.test('a client that is busy gets its answers before it is closed; one that is not is closed at once', async (t) => {
   const { room, gate } = handlers()
   const app = await build(t, { handlers: [room] })
-  const [slow, quick] = [await app.pitaya.inject(), await app.pitaya.inject()]
-  const answer = slow.request('room.wait')
+  const slow = await workingClient(app)
+  slow.request(1, 'room.wait')
+  slow.request(2, 'room.echo', '"waits behind it"')
+  const idle = await workingClient(app)
   await eventually(() => app.pitaya.stats.running === 1, 'the handler to run')
   const draining = app.pitaya.drain()
-  t.equal(await quick.request('room.echo', 'still here'), 'still here')
+  t.equal((await idle.closed()).code, 4001)
+  slow.request(3, 'room.echo', '"too late"')
   gate.resolve('done')
-  t.equal(await answer, 'done')
+  t.equal(await slow.answer(1), 'done')
+  t.equal(await slow.answer(2), 'waits behind it')
+  t.equal((await slow.closed()).code, 4001)
+  t.strictSame(slow.packets, [], 'what came after was not begun')
   await draining
 })
 

@@ -135,7 +135,7 @@ async function freePort (port) {
 async function stop (code) {
   stopping = code
   const rest = children.filter(({ process: child }) => isAlive(child))
-  console.log(`stopping ${rest.length} processes; Ctrl+C again ends them at once`)
+  if (rest.length > 0) console.log(`stopping ${rest.length} processes; Ctrl+C again ends them at once`)
   for (const type of ['connector', 'chat', 'nats-server']) {
     await Promise.all(rest.filter(({ id }) => id.startsWith(type)).map(end))
   }

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
 import { browserOptions, startBrowser } from '../helpers/browser.ts'
+import { line, openWindow, say } from '../helpers/chat-window.ts'
 import { Child, startServer } from '../helpers/child.ts'
 
 // Six browsers, one after the other; tap's own limit is 30 s.
@@ -10,29 +10,6 @@ t.setTimeout(120_000)
 const ADMIN_TOKEN = 'correct-horse-battery'
 const headers = { authorization: `Bearer ${ADMIN_TOKEN}` }
 const TCP_CLIENT = fileURLToPath(new URL('../../examples/raw-tcp-client.js', import.meta.url))
-
-interface Window { page: Page, faults: string[] }
-
-/** A window of its own: storage, and all that went wrong in it. Ready when its page has joined the room. */
-async function openWindow (browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Window> {
-  const page = await (await browser.newContext(options)).newPage()
-  const faults: string[] = []
-  page.setDefaultTimeout(15_000)
-  page.on('pageerror', (error) => faults.push(error.message))
-  page.on('console', (message) => { if (message.type() === 'error' || message.type() === 'warning') faults.push(message.text()) })
-  page.on('dialog', (dialog) => { faults.push(`dialog: ${dialog.message()}`); dialog.dismiss().catch(() => {}) })
-  await page.goto(url)
-  await page.locator('#state[data-state="open"]').waitFor()
-  return { page, faults }
-}
-
-async function say (page: Page, name: string, content: string): Promise<void> {
-  await page.getByLabel('Name').fill(name)
-  await page.getByLabel('Message', { exact: true }).fill(content)
-  await page.keyboard.press('Enter')
-}
-
-const line = (page: Page, text: string) => page.locator('#messages li').filter({ hasText: text })
 
 t.test('two windows and a raw TCP client chat in one room; an operator lists three sessions and kicks one, whose page says why', browserOptions, async (t) => {
   const { url, tcpPort } = await startServer(t, { ADMIN_TOKEN })

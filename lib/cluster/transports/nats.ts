@@ -6,6 +6,7 @@ import { throwLater } from '../throw-later.ts'
 import { guard } from './guard.ts'
 import { connectNats, isAuthError, RetryClock } from './nats-connect.ts'
 import { createNatsWriter, type NatsWriter } from './nats-writer.ts'
+import { Standstill } from './standstill.ts'
 import type { OnMessage, Transport, TransportEvents } from './transport.ts'
 
 const CLOSE_MS = 1000
@@ -26,6 +27,7 @@ export class NatsTransport implements Transport {
   #isClosing = false
   #maxBytes = 0
   #retry = new RetryClock()
+  #standstill = new Standstill()
   #subscriptions = new Set<() => void>()
   #listeners = new Set<LinkListener>()
 
@@ -55,6 +57,7 @@ export class NatsTransport implements Transport {
     this.#follow(connection).catch(throwLater)
     connection.closed().then((error) => this.#onClosed(error), () => {})
     this.#maxBytes = connection.info?.max_payload ?? 1024 * 1024
+    this.#standstill.start()
     this.#isUp = true
   }
 
@@ -102,6 +105,7 @@ export class NatsTransport implements Transport {
     const flushed = this.#isUp ? this.flush().catch(() => {}) : undefined
     this.#isClosing = true
     this.#isUp = false
+    this.#standstill.stop()
     if (connection === undefined) return
     if (flushed !== undefined) await within(CLOSE_MS, flushed)
     if (this.options.connection === undefined) await connection.close()
@@ -131,6 +135,8 @@ export class NatsTransport implements Transport {
     this.#retry.onDown()
     for (const listener of [...this.#listeners]) listener.onDown()
     this.#events?.onDown()
+    // nats-server puts out who does not read, without a word.
+    if (this.#standstill.isRecent) this.#events?.onSlow()
   }
 
   #onUp (connection: NatsConnection): void {
@@ -146,6 +152,7 @@ export class NatsTransport implements Transport {
     if (this.#isClosing) return
     this.#onDown()
     this.#isClosing = true
+    this.#standstill.stop()
     const text = this.options.connection !== undefined
       ? 'the connection given as cluster.nats.connection was closed'
       : isAuthError(error) ? 'nats-server no longer accepts the credentials of cluster.nats' : 'the connection to nats-server was closed for good'

@@ -1,6 +1,8 @@
 import { connect } from 'nats'
 import { once } from 'node:events'
+import { createRequire } from 'node:module'
 import { createServer, type AddressInfo } from 'node:net'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import type { NatsOptions } from '../../../lib/cluster/nats-options.ts'
 import { natsStore } from '../../../lib/cluster/stores/nats-kv.ts'
@@ -149,10 +151,12 @@ t.test('a nats-server that hangs makes calls fail in time, and publishes refused
   const server = await startNats(t)
   const { transport } = await open(t, { servers: server.url })
   const store = await natsStore(transport, 'servers')
-  server.signal('SIGSTOP')
   t.teardown(() => server.signal('SIGCONT'))
+  server.signal('SIGSTOP')
   const start = performance.now()
-  await t.rejects(store.create('k', Buffer.from('v')), { code: 'PIT_ERR_STORE' })
+  // It may answer once more before the signal arrives.
+  const calls = async (): Promise<void> => { for (let i = 0; ; i++) await store.create(`k${i}`, Buffer.from('v')) }
+  await t.rejects(deadline(calls(), 'a failure'), { code: 'PIT_ERR_STORE' })
   await t.rejects(store.get('k'), { code: 'PIT_ERR_STORE' })
   t.ok(performance.now() - start < 8000)
   const message = new Uint8Array(1024 * 1024)
@@ -263,4 +267,27 @@ t.test('a server of the NATS cluster that was not tried yet is tried without wai
   t.strictSame(await events.take(2), ['down', 'up'])
   t.ok(performance.now() - start < 1000)
   t.ok(transport.connection.getServer().endsWith(`:${other.port}`))
+})
+
+t.test('a server that is put out because it stood still is told so', natsTest, async (t) => {
+  const server = await startNats(t, { config: 'max_pending: 1MB', jetStream: false })
+  const { transport, events } = await open(t, { servers: server.url })
+  transport.subscribe('x', () => {})
+  await transport.flush()
+  const flood = `const { connect } = require(${JSON.stringify(createRequire(import.meta.url).resolve('nats'))})
+    connect({ servers: ${JSON.stringify(server.url)} }).then(async (nc) => {
+      for (let i = 0; i < 100; i++) {
+        nc.publish('x', new Uint8Array(500_000))
+        await nc.flush()
+      }
+      await nc.close()
+    })`
+  const worker = new Worker(flood, { eval: true })
+  const ended = once(worker, 'exit')
+  await once(worker, 'online')
+  const end = performance.now() + 2500
+  while (performance.now() < end);
+  t.strictSame(await events.take(3), ['down', 'slow', 'up'])
+  await ended
+  t.equal(server.log.filter((line) => line.includes('Slow Consumer')).length, 1)
 })

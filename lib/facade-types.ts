@@ -125,7 +125,7 @@ export interface ServerFacade {
   readonly servers: readonly ServerInfo[]
   /** True once others can reach this server, and while it can reach them. */
   readonly isReady: boolean
-  /** Called once, when this server cannot be part of the cluster any more: its id was taken over, or the broker refuses it. It should end. */
+  /** Called once, when this server cannot be in the cluster any more: its id was taken over, or the broker refuses it. It should end. */
   onFatal (hook: (error: Error) => void): void
   /**
    * Takes over a client from an acceptor of your own: its connection's handler is set when this returns.

@@ -73,7 +73,7 @@ export class Facade implements ServerFacade {
     return {
       connections: agents.size,
       sessions: sessions.size,
-      running: running + cluster.remotes.running,
+      running: running + cluster.parts.remotes.running,
       waiting,
       abandoned: handlers.abandonedCalls,
       pending: cluster.pending
@@ -110,12 +110,12 @@ export class Facade implements ServerFacade {
 
   remotes<M extends RemoteMethods> (contract: Remotes<string, M>, implementation: NoInfer<RemoteImplementation<M>>): this {
     this.#requireStarting('remotes')
-    this.parts.cluster.remotes.register(contract, implementation, this.#remoteLevels)
+    this.parts.cluster.parts.remotes.register(contract, implementation, this.#remoteLevels)
     return this
   }
 
   remote<M extends RemoteMethods> (serverType: string, contract: Remotes<string, M>): RemoteClient<M> {
-    return this.parts.cluster.remoteClients.of(serverType, contract)
+    return this.parts.cluster.parts.remoteClients.of(serverType, contract)
   }
 
   async rpc (route: string, data: Uint8Array, options?: RemoteCallOptions): Promise<Uint8Array> {
@@ -136,7 +136,7 @@ export class Facade implements ServerFacade {
 
   route (serverType: string, choose: RoutingFunction): this {
     this.#requireStarting('route')
-    this.parts.cluster.router.use(serverType, choose)
+    this.parts.cluster.parts.router.use(serverType, choose)
     return this
   }
 
@@ -145,11 +145,11 @@ export class Facade implements ServerFacade {
   async push (
     uids: string | readonly string[], route: string, value: unknown, { confirm = false }: DeliveryOptions = {}
   ): Promise<UidsOutcome> {
-    return await this.parts.cluster.deliveries.pushToUids(typeof uids === 'string' ? [uids] : uids, route, value, confirm)
+    return await this.parts.cluster.parts.deliveries.pushToUids(typeof uids === 'string' ? [uids] : uids, route, value, confirm)
   }
 
   async kick (uids: string | readonly string[], reason?: string, { confirm = false }: DeliveryOptions = {}): Promise<UidsOutcome> {
-    return await this.parts.cluster.deliveries.kickUids(typeof uids === 'string' ? [uids] : uids, reason, confirm)
+    return await this.parts.cluster.parts.deliveries.kickUids(typeof uids === 'string' ? [uids] : uids, reason, confirm)
   }
 
   accept (connection: Connection, request?: unknown): boolean {
@@ -190,7 +190,7 @@ export class Facade implements ServerFacade {
     // Others start no new calls here; those that have not heard of it yet are answered all the same.
     if (await cluster.retire()) await Promise.race([delay(PROPAGATION_MS, undefined, { ref: false }), hurried])
     agents.stop()
-    await Promise.race([Promise.all([agents.finishAll('shutdown'), handlers.dispatcher.idle(), cluster.remotes.idle()]), hurried])
+    await Promise.race([Promise.all([agents.finishAll('shutdown'), handlers.dispatcher.idle(), cluster.parts.remotes.idle()]), hurried])
     await agents.closeAll('shutdown', Math.max(1, this.#life.drainedAt - performance.now()))
   }
 

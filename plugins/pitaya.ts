@@ -91,7 +91,7 @@ const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
     handlers: fastify.pitayaHandlers,
     sessions: fastify.pitayaSessions,
     cluster: fastify.pitayaCluster,
-    groups: fastify.pitayaCluster.groups
+    groups: fastify.pitayaCluster.parts.groups
   }
   fastify.decorate('pitaya', new PluginFacade(parts))
   fastify.addHook('onRegister', (instance) => { instance.pitaya = facadeOf(instance).fork() })

@@ -21,7 +21,7 @@ export interface AgentsLimits {
 const RETRY_AFTER_MS = 1000
 /** Agents closed at once at the end; the next batch follows in the next turn. */
 const CLOSE_BATCH = 500
-/** While draining, clients are sent away so many at a time, and no more than a twenty-fifth of them: they come back elsewhere, all of them. */
+/** While draining, so many clients are sent away at a time, or a twenty-fifth of them: they all come back elsewhere. */
 const FINISH_BATCH = 100
 const FINISH_PARTS = 25
 const FINISH_PAUSE_MS = 100

@@ -57,7 +57,7 @@ export class StoreBindings implements Bindings {
     const { scope, discovery, peers } = options
     this.#scope = scopeName(scope, discovery.self.type)
     this.#notices = new Notices(discovery, peers, (uid, groups) => {
-      if (options.sessions.isConnected(uid)) options.adoptGroups(uid, groups)
+      options.adoptGroups(uid, groups)
     })
     this.#unsettled = new Upkeep(async (binding) => {
       await binding.inTurn(() => this.#agree(binding))

@@ -187,7 +187,7 @@ export class Deliveries {
       return
     }
     const { notConnected } = this.deliver(push)
-    if (notConnected.length > 0) void this.#passOn(push, notConnected)
+    if (notConnected.length > 0) this.#passOn(push, notConnected)
   }
 
   /** To where these uids are now, and tells the sender, whose directory is wrong. */

@@ -9,7 +9,7 @@ import type { Transport } from './transports/transport.ts'
 
 export interface EventsOptions {
   readonly transport: Transport
-  readonly discovery: () => Discovery | undefined
+  readonly discovery: Pick<Discovery, 'all'>
   readonly subjects: Subjects
   readonly serverType: string
   readonly log: Logger
@@ -58,7 +58,7 @@ export class Events implements EventPublisher {
 
   /** Somebody came, went, or wants something else. */
   serversChanged (): void {
-    this.#wanted = new Set(this.#options.discovery()?.all().flatMap(({ events }) => events))
+    this.#wanted = new Set(this.#options.discovery.all().flatMap(({ events }) => events))
   }
 
   publish (kind: EventKind, event: ClusterEvent): void {

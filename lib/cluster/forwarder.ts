@@ -116,8 +116,15 @@ export class Forwarder implements Forwarding {
     if (known !== undefined && known.uid === uid && known.data === data && known.sys === sys) return known.bytes
     const { id, user, serializer, remoteAddress, revision } = session
     const bytes = this.#options.envelope.encodeSession({
-      id, uid, revision, data: JSON.stringify(data), sys: JSON.stringify(sys), user: user === undefined ? '' : JSON.stringify(user),
-      serializer, remoteAddress, contract: ''
+      id,
+      uid,
+      revision,
+      data: JSON.stringify(data),
+      sys: JSON.stringify(sys),
+      user: user === undefined ? '' : JSON.stringify(user),
+      serializer,
+      remoteAddress,
+      contract: ''
     })
     session.track()
     this.#written.set(session, { bytes, uid, data, sys })

@@ -13,7 +13,9 @@ export interface SessionHome {
   kick (frontendId: string, sessionId: number, reason: string | undefined): void
   close (frontendId: string, sessionId: number): void
   bind (frontendId: string, sessionId: number, uid: string): Promise<void>
-  patch (frontendId: string, sessionId: number, patch: Record<string, unknown>, revision: number): Promise<{ revision: number, overwritten: string[] }>
+  patch (
+    frontendId: string, sessionId: number, patch: Record<string, unknown>, revision: number
+  ): Promise<{ revision: number, overwritten: string[] }>
 }
 
 /**

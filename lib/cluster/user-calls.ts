@@ -40,7 +40,7 @@ export class UserCalls {
    * Rejects with what the remote answered, or PIT_ERR_NO_SERVER, PIT_ERR_SERVER_UNKNOWN, PIT_ERR_SERVER_LOST, PIT_ERR_RPC_TIMEOUT,
    * PIT_ERR_CLUSTER_DOWN, PIT_ERR_RPC_PENDING, PIT_ERR_RPC_SIZE.
    */
-  async call (
+  async send (
     serverType: string | undefined, route: string, data: Uint8Array, options: RemoteCallOptions, timeoutMs: number
   ): Promise<Uint8Array> {
     for (let tries = 1; ; tries++) {

@@ -26,7 +26,7 @@ const ListQuery = Type.Object({
 
 /** Sessions of all frontends: list, look at, kick. */
 const sessions: FastifyPluginAsyncTypebox = async (fastify) => {
-  const { pitayaSessions: pool, pitayaCluster: { discovery, peers } } = fastify
+  const { pitayaSessions: pool, pitayaCluster: { discovery, parts: { peers } } } = fastify
   const all = new AllSessions({ sessions: pool, discovery, peers })
 
   fastify.get('/sessions', {

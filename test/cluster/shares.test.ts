@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import { defineHandlers, request } from '../../lib/handler/define.ts'
-import { eventually, workingClient, type RawClient } from '../helpers/app.ts'
+import { eventually, workingClient, type RawClient, clusterIn } from '../helpers/app.ts'
 import { clusterOf } from '../helpers/cluster.ts'
 
 const answer = { response: Type.Integer() }
@@ -65,7 +65,7 @@ t.test('of two servers of one type, the one that leaves gives what waits for it 
   await eventually(() => app.pitaya.stats.running === 2, 'two hold a place')
   await backend({ serverId: 'b', handlers: [defineHandlers('slow', { wait: request(answer, () => 7) })] })
   // As it is closed at the end of a drain that did not wait for these two.
-  await dead.pitayaCluster.close()
+  await clusterIn(dead).close()
   const answers = await Promise.all(clients.map(async (client) => await client.answer(1)))
   t.strictSame(answers.map((answer) => answer.code ?? answer).sort(), [7, 7, 7, 7, 7, 7, 7, 7, 'PIT-503', 'PIT-503'])
 })

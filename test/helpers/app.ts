@@ -2,6 +2,7 @@
 import { EventEmitter, once } from 'node:events'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { ClientEnd } from '../../lib/agent/memory-connection.ts'
+import type { Cluster } from '../../lib/cluster/cluster.ts'
 import type { Facade } from '../../lib/facade.ts'
 import type { HandlersDefinition } from '../../lib/handler/types.ts'
 import { createMessageView, decodeMessage, encodeMessage, MessageType } from '../../lib/protocol/message.ts'
@@ -142,6 +143,11 @@ export function openPair (app: FastifyInstance, remoteAddress?: string): ClientE
 /** The sessions with what applications do not see of them. */
 export function sessionPool (app: FastifyInstance): SessionPool {
   return (app.pitaya as unknown as Facade).sessions
+}
+
+/** The server's place in its cluster. */
+export function clusterIn (app: FastifyInstance): Cluster {
+  return (app as unknown as { pitayaCluster: Cluster }).pitayaCluster
 }
 
 /** A client over memory; `greet` does the handshake. */

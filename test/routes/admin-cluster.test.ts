@@ -8,7 +8,7 @@ import { MemoryStore } from '../../lib/cluster/stores/memory.ts'
 import { MemoryTransport } from '../../lib/cluster/transports/memory.ts'
 import { defineHandlers, request } from '../../lib/handler/define.ts'
 import { PacketType } from '../../lib/protocol/packet.ts'
-import { eventually, workingClient, type BuildOptions, type RawClient } from '../helpers/app.ts'
+import { eventually, workingClient, type BuildOptions, type RawClient, clusterIn } from '../helpers/app.ts'
 import { clusterOf } from '../helpers/cluster.ts'
 import { logSink } from '../helpers/log.ts'
 
@@ -28,7 +28,7 @@ async function twoFrontends (t: { teardown (fn: () => unknown): void }, options:
   const common = { admin: { token: TOKEN }, handlers: [room], ...options }
   const a = await cluster.frontend({ serverId: 'front-a', ...common })
   const b = await cluster.frontend({ serverId: 'front-b', ...common })
-  await eventually(() => a.pitayaCluster.discovery.get('front-b') !== undefined, 'a sees b')
+  await eventually(() => clusterIn(a).discovery.get('front-b') !== undefined, 'a sees b')
   return { bus, cluster, a, b }
 }
 
@@ -53,7 +53,7 @@ async function addGhost (bus: MemoryBus, app: FastifyInstance): Promise<void> {
   const transport = new MemoryTransport(bus)
   await transport.open({ onUp () {}, onDown () {}, onFatal () {}, onSlow () {} })
   transport.subscribe(new Subjects('pitaya').rpc('ghost'), () => {})
-  const { discovery } = app.pitayaCluster
+  const { discovery } = clusterIn(app)
   await new MemoryStore(bus, 'servers').create('ghost', encodeEntry({ server: { ...discovery.self, id: 'ghost', incarnation: 'g' }, leaseMs: 60_000 }))
   await eventually(() => discovery.get('ghost') !== undefined, 'the ghost is seen')
 }
@@ -127,7 +127,7 @@ t.test('a server that is cut off shows its own sessions and names those it misse
   const { bus, a, b } = await twoFrontends(t, { fastify: { logger } })
   await enter(a, 'ana')
   const bo = await enter(b, 'bo')
-  bus.disconnect(a.pitayaCluster.transport as MemoryTransport)
+  bus.disconnect(clusterIn(a).transport as MemoryTransport)
 
   const [status, page] = await ask(a, 'GET', '/sessions')
   t.strictSame([status, ids(page), page.total, page.next, page.missing], [200, ['front-a:1'], 1, null, ['front-b']])
@@ -151,7 +151,7 @@ t.test('a server that is cut off shows its own sessions and names those it misse
   const [, other] = await ask(b, 'GET', '/sessions')
   t.strictSame([ids(other), other.missing], [['front-b:1'], ['front-a']])
   bus.reconnect()
-  await eventually(() => a.pitayaCluster.transport.isUp, 'a is back')
+  await eventually(() => clusterIn(a).transport.isUp, 'a is back')
   t.strictSame(ids((await ask(a, 'GET', '/sessions'))[1]), ['front-b:1'])
 })
 

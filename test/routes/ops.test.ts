@@ -3,7 +3,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { MemoryBus } from '../../lib/cluster/memory-bus.ts'
 import type { MemoryTransport } from '../../lib/cluster/transports/memory.ts'
 import pitaya from '../../plugins/pitaya.ts'
-import { build, eventually, workingClient } from '../helpers/app.ts'
+import { build, eventually, workingClient, clusterIn } from '../helpers/app.ts'
 import { clusterOf } from '../helpers/cluster.ts'
 import { logSink } from '../helpers/log.ts'
 
@@ -66,12 +66,12 @@ t.test('readyz ends while the cluster cannot be reached, healthz does not', asyn
   const cut = await cluster.frontend({ ops: true })
   const other = await cluster.frontend({ ops: true })
   t.equal(await readiness(cut), '200 ok')
-  bus.disconnect(cut.pitayaCluster.transport as MemoryTransport)
+  bus.disconnect(clusterIn(cut).transport as MemoryTransport)
   t.equal(await readiness(cut), '503 unreachable')
   t.equal((await cut.inject('/healthz')).statusCode, 200)
   t.equal(await readiness(other), '200 ok')
   bus.reconnect()
-  await eventually(() => cut.pitayaCluster.isReady, 'it is back')
+  await eventually(() => clusterIn(cut).isReady, 'it is back')
   t.equal(await readiness(cut), '200 ok')
 })
 

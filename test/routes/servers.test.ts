@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import { readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
 import { MemoryBus } from '../../lib/cluster/memory-bus.ts'
-import { build, eventually } from '../helpers/app.ts'
+import { build, eventually, clusterIn } from '../helpers/app.ts'
 import { clusterOf } from '../helpers/cluster.ts'
 
 const admin = { token: 'correct-horse-battery' }
@@ -39,7 +39,7 @@ t.test('all servers list all servers, in order of their ids', async (t) => {
   const front = await cluster.frontend({ serverId: 'b-front', admin, cluster: { metadata: { region: 'eu' } } })
   const back = await cluster.backend({ serverId: 'a-back', admin })
   for (const app of [front, back]) {
-    await eventually(() => app.pitayaCluster.discovery.all().length === 2, 'both see both')
+    await eventually(() => clusterIn(app).discovery.all().length === 2, 'both see both')
     const listing = await servers(app)
     t.strictSame(
       listing.servers.map(({ id, type, frontend, metadata, isSelf }: Record<string, unknown>) => [id, type, frontend, metadata, isSelf]),
@@ -57,13 +57,13 @@ t.test('a server that is cut off keeps its list and says so', async (t) => {
     const { servers: all, ...rest } = await servers(a)
     return [all.map(({ id }: { id: string }) => id), rest]
   }
-  await eventually(() => a.pitayaCluster.discovery.all().length === 2, 'a sees b')
+  await eventually(() => clusterIn(a).discovery.all().length === 2, 'a sees b')
   t.strictSame(await state(), [['a', 'b'], { connected: true, stale: false }])
   bus.disconnect()
   await b.close()
   t.strictSame(await state(), [['a', 'b'], { connected: false, stale: true }])
   bus.reconnect()
-  await eventually(() => a.pitayaCluster.discovery.all().length === 1, 'the lease of b ended')
+  await eventually(() => clusterIn(a).discovery.all().length === 1, 'the lease of b ended')
   t.strictSame(await state(), [['a'], { connected: true, stale: false }])
 })
 

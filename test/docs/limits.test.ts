@@ -4,11 +4,13 @@ import { deflateSync } from 'node:zlib'
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { channels, type Channel } from '../../lib/channels.ts'
+import { MemoryBus } from '../../lib/cluster/memory-bus.ts'
+import { isPitayaError } from '../../lib/errors.ts'
 import { defineHandlers, notify, raw, request } from '../../lib/handler/define.ts'
 import { encodeMessage, MessageType } from '../../lib/protocol/message.ts'
 import { encodePacket, PacketType } from '../../lib/protocol/packet.ts'
-import type { PitayaOptions } from '../../plugins/pitaya.ts'
-import { build, eventually, rawClient, workingClient, type RawClient } from '../helpers/app.ts'
+import { defineRemotes } from '../../lib/remote/define.ts'
+import { build, eventually, rawClient, workingClient, type BuildOptions, type RawClient } from '../helpers/app.ts'
 import { readPage } from '../helpers/snippets.ts'
 import { serve, webSocketClient } from '../helpers/wire.ts'
 
@@ -18,8 +20,10 @@ const room = defineHandlers('room', { pushes: { onBytes: raw } }, {
   rare: request({ ratePerSecond: 1 }, () => {}),
   slow: request({ body: raw }, slow),
   slower: request({ deadlineMs: 20_000 }, slow),
+  late: request({ deadlineMs: 1000 }, slow),
   tell: notify(slow)
 })
+const table = defineRemotes('table', { wait: { deadlineMs: 1000 } })
 
 /** `seen`: codes that clients saw. `told`: channels, each with what stands in brackets behind it. */
 interface Row { seen: string[], told: string[] }
@@ -28,7 +32,7 @@ const documented = new Map<string, Row>()
 for (const line of readPage('docs/reference-limits.md').split('\n').filter((line) => line.startsWith('| ')).slice(2)) {
   const [option = '', , sees = '', tells = ''] = line.split('|').slice(1).map((cell) => cell.trim().replaceAll(/^`([^`]*)`$/g, '$1'))
   const told = [...tells.matchAll(/`([a-z]+:[a-z]+)`(?: \(([^)]*)\))?/g)].flatMap(([, channel = '', details = '']) => {
-    const values = [...details.matchAll(/`(\w+)`/g)].map(([, value]) => `${channel} ${value}`)
+    const values = [...details.matchAll(/`([\w-]+)`/g)].map(([, value]) => `${channel} ${value}`)
     return values.length === 0 ? [channel] : values
   })
   const seen = [...new Set(sees.match(/PIT-\d{3}|\b(?:1009|4\d{3})\b/g))]
@@ -51,12 +55,19 @@ function listen (t: { teardown (fn: () => unknown): void }, app: FastifyInstance
   on(channels.decodeError, ({ code }) => code)
   on(channels.drop, ({ why }) => why, ({ why }) => why !== 'closed')
   on(channels.abandoned, () => '')
+  on(channels.forwarded, ({ code }) => code, ({ code }) => code !== '')
+  on(channels.remote, ({ code }) => code, ({ code }) => code !== '')
   on(channels.pause, () => '')
   return told
 }
 
 type Seen = Array<string | number | undefined>
-interface Drive { options?: PitayaOptions, act: (app: FastifyInstance, url: string) => Promise<Seen> }
+interface Drive {
+  options?: BuildOptions
+  /** Types of other servers of a cluster. */
+  backends?: string[]
+  act: (app: FastifyInstance, url: string) => Promise<Seen>
+}
 
 const closeOf = async (client: RawClient): Promise<number | undefined> => (await client.closed()).code
 const body = (bytes: number): Buffer => Buffer.alloc(bytes)
@@ -87,6 +98,19 @@ async function unread (app: FastifyInstance): Promise<Seen> {
   await eventually(() => session.isClosed, 'the session is closed')
   client.end.resume()
   return [await closeOf(client)]
+}
+
+/** A second session's message waits for the first one's to another server, until its own deadline. */
+async function behind (app: FastifyInstance, first: string, second: string): Promise<Seen> {
+  const clients = [await workingClient(app), await workingClient(app)] as const
+  clients[0].request(1, first)
+  await eventually(() => app.pitaya.stats.pending === 1, 'one is on its way')
+  clients[1].request(1, second)
+  return [(await clients[1].answer(1)).code]
+}
+
+async function codeOf (promise: Promise<unknown>): Promise<string> {
+  return await promise.then(() => '', (error: unknown) => isPitayaError(error) ? error.wireCode : String(error))
 }
 
 const drives: Record<string, Drive> = {
@@ -181,6 +205,16 @@ const drives: Record<string, Drive> = {
       return [(await second.answer(1)).code]
     }
   },
+  'half of concurrency.handler.dispatch': {
+    options: { concurrency: { handler: { dispatch: 2 } }, limits: { handlerMs: 100 } },
+    backends: ['chat', 'game'],
+    act: (app) => behind(app, 'chat.room.late', 'game.room.quick')
+  },
+  'a quarter of concurrency.handler.dispatch': {
+    options: { concurrency: { handler: { dispatch: 4 } }, limits: { handlerMs: 100 } },
+    backends: ['chat'],
+    act: (app) => behind(app, 'chat.room.late', 'chat.room.quick')
+  },
   'limits.maxQueued': {
     options: { limits: { maxQueued: 1 } },
     act: async (app) => {
@@ -197,6 +231,22 @@ const drives: Record<string, Drive> = {
       client.request(1, 'room.slow')
       client.notify('room.tell')
       return [(await client.answer(1)).code]
+    }
+  },
+  'limits.rpcPending': {
+    options: { limits: { rpcPending: 1 } },
+    backends: ['chat'],
+    act: async (app) => {
+      const seen = await behind(app, 'chat.room.late', 'chat.room.quick')
+      return [...seen, await codeOf(app.pitaya.remote('chat', table).wait())]
+    }
+  },
+  'limits.remotes': {
+    options: { limits: { remotes: 1 }, setUp: (app) => { app.pitaya.remotes(table, { wait: slow }) } },
+    act: async (app) => {
+      const { wait } = app.pitaya.remote(app.pitaya.serverType, table)
+      const codes = [codeOf(wait()), codeOf(wait())]
+      return [await codes[1]]
     }
   },
   'limits.outboxBytes': { options: { limits: { outboxBytes: 50_000 } }, act: unread },
@@ -226,11 +276,13 @@ t.test('every row of the page is driven', async (t) => {
   t.strictSame([...documented.keys()].sort(), [...Object.keys(drives), ...UNDRIVEN].sort())
 })
 
-for (const [option, { options, act }] of Object.entries(drives)) {
+for (const [option, { options, backends = [], act }] of Object.entries(drives)) {
   t.test(`${option}: the client sees, and the channels tell, what the page says`, async (t) => {
     const isWebSocket = option === 'limits.packetBytes'
     const served = isWebSocket ? await serve(t, { handlers: [room], ...options }) : undefined
-    const app = served?.app ?? await build(t, { handlers: [room], ...options })
+    const cluster = { memory: new MemoryBus() }
+    for (const serverType of backends) await build(t, { handlers: [room], serverType, frontend: false, cluster })
+    const app = served?.app ?? await build(t, { handlers: [room], cluster, ...options })
     const told = listen(t, app)
     const expected = documented.get(option)!
     // The timers of a server without sockets keep no process alive.

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { readPage, root } from '../helpers/snippets.ts'
 
-const WRITTEN = [/\blog\.(?:info|warn|error|fatal)\((?:.*?, )?'([^']+)'\)/gi, /(?:logFailure|#logFault)\(.*?, '([^']+)'/g]
+const WRITTEN = [/\blog\.(?:info|warn|error|fatal)\((?:.*?, )?'([^']+)'\)/gi, /(?:logFailure|logFault|#failed)\(.*?, '([^']+)'/g]
 /** At start, where they say themselves what to do. */
 const OF_START = ['admin routes are off: set ADMIN_TOKEN to have them', 'ready']
 

@@ -4,12 +4,15 @@ import t from 'tap'
 import { Type } from '@sinclair/typebox'
 import ts from 'typescript'
 import { channels } from '../../lib/channels.ts'
+import { MemoryBus } from '../../lib/cluster/memory-bus.ts'
+import type { NatsConnectionLike } from '../../lib/cluster/nats-options.ts'
 import { describeEnvironment } from '../../lib/environment.ts'
 import { closes, describeError, errorCodes } from '../../lib/errors.ts'
 import { defaults, resolveOptions, type PitayaOptions } from '../../lib/options.ts'
 import { createProgram, pages, readPage, root } from '../helpers/snippets.ts'
 
 const optionsFile = join(root, 'lib/options.ts')
+const optionsFiles = [optionsFile, join(root, 'lib/cluster/nats-options.ts')]
 const channelsFile = join(root, 'lib/channels.ts')
 
 /** The cells of all table rows whose first cell is code, without its backticks. */
@@ -56,6 +59,23 @@ const samples: Required<PitayaOptions> = {
   compression: { minBytes: 1 },
   handshake: { user: Type.Object({}), validators: { none: () => {} } },
   session: { ...defaults.session, data: Type.Object({}), onBind: () => {}, afterBind: () => {}, onClose: () => {} },
+  cluster: {
+    ...defaults.cluster,
+    memory: new MemoryBus(),
+    nats: {
+      servers: '127.0.0.1',
+      user: 'game',
+      pass: 'secret',
+      token: 'secret',
+      credentials: '',
+      nkeySeed: '',
+      tls: { ca: '', cert: '', key: '', handshakeFirst: true },
+      connection: {} as NatsConnectionLike,
+      name: 'game',
+      replicas: 3,
+      storage: 'file'
+    }
+  },
   admin: { prefix: '/operators', token: 'at-least-16-characters', auth: () => {} },
   ops: { prefix: '/ops' }
 }
@@ -86,10 +106,12 @@ function partsOf (type: ts.Type): ts.Type[] {
   return parts.map((part) => checker.isArrayType(part) ? checker.getTypeArguments(part as ts.TypeReference)[0]! : part)
 }
 
-/** True for an object whose properties are written in lib/options.ts. */
+/** True for an object whose properties are written as options are; an object with methods is a value. */
 function isGroup (type: ts.Type): boolean {
   const properties = (type.flags & ts.TypeFlags.Object) === 0 ? [] : type.getProperties()
-  return properties.length > 0 && properties.every(({ declarations }) => declarations?.[0]?.getSourceFile().fileName === optionsFile)
+  return properties.length > 0 && properties.every(({ declarations: [at] = [] }) => {
+    return at !== undefined && ts.isPropertySignature(at) && optionsFiles.includes(at.getSourceFile().fileName)
+  })
 }
 
 function exported (file: string, name: string): ts.Symbol {

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
+import { natsTest, startNats } from '../helpers/nats.ts'
 import { commands, compile, extract, pages, programs, readPage, root, run, runBeside, type Snippet } from '../helpers/snippets.ts'
 
 const snippets = pages().flatMap((page) => extract(page))
@@ -60,6 +61,19 @@ for (const snippet of snippets.filter(({ role }) => role === 'run')) {
 }
 
 for (const program of programs(snippets)) {
-  const names = [program.server, ...program.clients].flatMap((snippet) => snippet === undefined ? [] : [snippet.options.file ?? `line ${snippet.line}`])
-  t.test(`${program.page}: ${names.join(' with ')} runs`, async (t) => { t.equal(await runBeside(program), '') })
+  const { page, server, backends, clients, needsNats } = program
+  const names = [...backends, server, ...clients].flatMap((snippet) => snippet === undefined ? [] : [snippet.options.file ?? `line ${snippet.line}`])
+  t.test(`${page}: ${names.join(' with ')} runs`, needsNats ? natsTest : {}, async (t) => {
+    t.equal(await runBeside(program, needsNats ? { NATS_URL: (await startNats(t)).url } : {}), '')
+  })
 }
+
+t.test('from one process to many it is fewer than 15 lines', async (t) => {
+  const linesOf = (name: string): string[] => {
+    const file = snippets.find(({ page, options }) => page === 'README.md' && options.file === name)
+    return file!.code.split('\n').filter((line) => line !== '')
+  }
+  const known = linesOf('server.ts')
+  const added = [...linesOf('connector.ts'), ...linesOf('chat.ts')].filter((line) => !known.includes(line))
+  t.ok(added.length > 0 && added.length < 15, `${added.length} lines`)
+})

@@ -5,7 +5,7 @@
 import { Server, type AddressInfo, type ListenOptions } from 'node:net'
 import { WebSocket } from 'ws'
 
-const PORTS = [3250, 3251]
+const PORTS = [3250, 3251, 3252]
 
 const runtime = globalThis as { WebSocket?: unknown }
 runtime.WebSocket ??= WebSocket

@@ -98,26 +98,44 @@ function explain ({ file, start, messageText }: ts.Diagnostic, snippets: readonl
 export interface PageProgram {
   readonly page: string
   readonly server: Snippet | undefined
+  /** Started before it. */
+  readonly backends: readonly Snippet[]
   readonly clients: readonly Snippet[]
+  /** Some of it wants the variable NATS_URL. */
+  readonly needsNats: boolean
 }
 
-/** Files that listen are servers; files that no other file imports, and sh blocks with curl, are their clients. */
+/**
+ * Files that listen are servers, those with `behind=NAME` the backends of another one; files that no other file imports, and sh blocks with
+ * curl, are their clients.
+ */
 export function programs (snippets: readonly Snippet[]): PageProgram[] {
   return [...new Set(snippets.map(({ page }) => page))].flatMap((page) => {
     const own = snippets.filter((snippet) => snippet.page === page)
     const files = own.filter(({ role }) => role === 'file')
-    const servers = files.filter(isServer)
+    const servers = files.filter((file) => isServer(file) && file.options.behind === undefined)
     const isImported = ({ options }: Snippet): boolean => files.some(({ code }) => code.includes(`/${options.file}'`))
     const clients = own.filter((snippet) => snippet.role === 'file' ? !isServer(snippet) && !isImported(snippet) : curlLines(snippet).length > 0)
     const against = (client: Snippet): Snippet | undefined => servers.find(({ options }) => options.file === (client.options.against ?? 'server.ts'))
     for (const client of clients) {
       if (client.language === 'sh' && against(client) === undefined) throw new Error(`${page}:${client.line}: curl, but the page has no server.ts`)
     }
+    const alone = clients.filter((client) => against(client) === undefined)
     return [
-      ...servers.map((server) => ({ page, server, clients: clients.filter((client) => against(client) === server) })),
-      ...clients.filter((client) => against(client) === undefined).map((client) => ({ page, server: undefined, clients: [client] }))
+      ...servers.map((server) => {
+        const backends = files.filter(({ options }) => options.behind === server.options.file)
+        return createProgramOf(page, server, backends, clients.filter((client) => against(client) === server))
+      }),
+      ...alone.map((client) => createProgramOf(page, undefined, [], [client]))
     ]
   })
+}
+
+function createProgramOf (
+  page: string, server: Snippet | undefined, backends: readonly Snippet[], clients: readonly Snippet[]
+): PageProgram {
+  const needsNats = [server, ...backends, ...clients].some((snippet) => snippet?.code.includes('NATS_URL') === true)
+  return { page, server, backends, clients, needsNats }
 }
 
 function isServer ({ code }: Snippet): boolean { return code.includes('.listen({') }
@@ -144,29 +162,34 @@ export async function run (snippet: Snippet, ports: ReadonlyMap<number, number> 
   return code === 0 ? '' : `${snippet.page}:${snippet.line} ended with ${code}:\n${output}`
 }
 
-/** Runs what belongs to a server, with the server beside it. Returns what went wrong, the server's output with it. */
-export async function runBeside ({ server, clients }: PageProgram): Promise<string> {
+/** Runs what belongs to a server, with its backends and the server beside it. Returns what went wrong, the servers' output with it. */
+export async function runBeside ({ server, backends, clients }: PageProgram, env: Readonly<Record<string, string>> = {}): Promise<string> {
   if (server === undefined) return (await Promise.all(clients.map((client) => run(client)))).join('')
-  const child = start(server)
+  const children: Child[] = []
   let trouble = ''
   try {
-    const ports = await listening(server, child)
+    let ports = new Map<number, number>()
+    for (const snippet of [...backends, server]) {
+      const child = start(snippet, env)
+      children.push(child)
+      ports = await listening(snippet, child)
+    }
     for (const client of clients) trouble += await run(client, ports)
   } finally {
-    child.process.kill()
-    const { output } = await child.ended
-    if (trouble !== '') trouble += `\nserver:\n${output}`
+    for (const { process: child } of children) child.kill()
+    const outputs = await Promise.all(children.map(async ({ ended }) => (await ended).output))
+    if (trouble !== '') trouble += `\nservers:\n${outputs.join('\n')}`
   }
   return trouble
 }
 
 interface Child { readonly process: ChildProcess, readonly ended: Promise<{ code: number | string, output: string }> }
 
-function start (snippet: Snippet): Child {
+function start (snippet: Snippet, env: Readonly<Record<string, string>> = {}): Child {
   const child = spawn(process.execPath, ['--enable-source-maps', '--import', preload, scriptOf(snippet)], {
     cwd: root,
     // Snippets take no part in coverage.
-    env: { ...process.env, NODE_V8_COVERAGE: '' },
+    env: { ...process.env, ...env, NODE_V8_COVERAGE: '' },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     timeout: DEADLINE_MS,
     killSignal: 'SIGKILL'
@@ -183,7 +206,7 @@ function start (snippet: Snippet): Child {
 
 /** Resolves when every port that the server's text names is bound. */
 async function listening ({ page, code }: Snippet, child: Child): Promise<Map<number, number>> {
-  const wanted = new Set((code.match(/\b325[01]\b/g) ?? []).map(Number))
+  const wanted = new Set((code.match(/\b325[0-2]\b/g) ?? []).map(Number))
   const ports = new Map<number, number>()
   const bound = new Promise<void>((resolve) => {
     child.process.on('message', ({ asked, port }: { asked: number, port: number }) => {
@@ -212,7 +235,7 @@ async function curlAll (snippet: Snippet, ports: ReadonlyMap<number, number>): P
 }
 
 function withPorts (text: string, ports: ReadonlyMap<number, number>): string {
-  return text.replace(/\b325[01]\b/g, (port) => String(ports.get(Number(port)) ?? port))
+  return text.replace(/\b325[0-2]\b/g, (port) => String(ports.get(Number(port)) ?? port))
 }
 
 function scriptOf ({ path }: Snippet): string { return path.replace(/\.ts$/, '.js') }

@@ -48,9 +48,6 @@ export class Session implements HandlerSession {
   isClosed = false
   /** Place of the session's serializer in the server's list. */
   serializerIndex = 0
-  sys: HandshakeSys = NO_SYS
-  user: unknown = undefined
-  data: Readonly<Record<string, unknown>> = NO_DATA
   /** Counts changes of `data`. */
   revision = 0
   /** The dispatcher's state of this session, once it needed any. */
@@ -58,6 +55,9 @@ export class Session implements HandlerSession {
   /** Allowances of rate-limited routes, once one was used. */
   routeRates: Map<string, TokenBucket> | null = null
   readonly openedAt: number
+  #sys: HandshakeSys = NO_SYS
+  #user: unknown = undefined
+  #data: Readonly<Record<string, unknown>> = NO_DATA
   #onClose: Array<() => void> | null = null
   /** At which revision a key changed last, once other servers have copies. */
   #changedAt: Map<string, number> | null = null
@@ -69,6 +69,13 @@ export class Session implements HandlerSession {
     this.openedAt = openedAt
   }
 
+  // Accessors, so that a copy on another server may read them when they are asked for.
+  get sys (): HandshakeSys { return this.#sys }
+  set sys (sys: HandshakeSys) { this.#sys = sys }
+  get user (): unknown { return this.#user }
+  set user (user: unknown) { this.#user = user }
+  get data (): Readonly<Record<string, unknown>> { return this.#data }
+  set data (data: Readonly<Record<string, unknown>>) { this.#data = data }
   get handshake (): { readonly sys: HandshakeSys, readonly user: unknown } { return { sys: this.sys, user: this.user } }
   get serializer (): string { return this.pool.carrier.serializerName(this.serializerIndex) }
   get address (): string { return `${this.pool.serverId}:${this.id}` }

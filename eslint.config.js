@@ -2,10 +2,14 @@ import neostandard from 'neostandard'
 
 const HOST = ['fastify', 'fastify-plugin', '@fastify/*', '**/plugins/**', '**/routes/**', '**/handlers/**', '**/client/**']
 const NODE = ['node:*']
+/** Who has no cluster over NATS does not load it: these members are loaded by `import()`, and by each other. */
+const NATS = ['nats', '**/transports/nats*', '**/stores/nats*']
+const LIB = [...HOST, ...NATS]
+const TYPES = { allowTypeImports: true }
 
-/** One folder's import rule. A later block replaces an earlier one for the same file, so each carries its full list. */
-const only = (folder, group, message, options = {}) => ({
-  files: [`${folder}/**/*.ts`],
+/** Import rule of one folder, or of some files. A later block replaces an earlier one for the same file, so each carries its full list. */
+const only = (place, group, message, options = {}) => ({
+  files: [place.endsWith('.ts') ? place : `${place}/**/*.ts`],
   rules: { '@typescript-eslint/no-restricted-imports': ['error', { patterns: [{ group, message, ...options }] }] }
 })
 const free = (file) => ({ files: [file], rules: { '@typescript-eslint/no-restricted-imports': 'off' } })
@@ -31,16 +35,28 @@ export default [
       '@typescript-eslint/no-redeclare': 'off'
     }
   },
-  only('lib', HOST, 'lib/ is pure: no Fastify, no shell'),
-  only('lib/protocol', [...HOST, ...NODE, '../*/**'], 'lib/protocol: only lib/errors, and it must run in browsers'),
-  only('lib/session', [...HOST, '../agent/**', '../handler/**', '../serializers/**'], 'a session knows only an Entity', { allowTypeImports: true }),
-  only('lib/agent', [...HOST, '../handler/**', '../serializers/**'], 'an agent gets onMessage as a parameter', { allowTypeImports: true }),
-  only('lib/handler', [...HOST, '../agent/**'], 'handlers do not know the wire', { allowTypeImports: true }),
-  only('plugins', ['./*', '**/routes/**', '**/client/**'], 'plugins meet by decorator; only plugins/pitaya.ts registers', { allowTypeImports: true }),
+  only('lib', LIB, 'lib/ is pure: no Fastify, no shell; nats by import() only'),
+  only('lib/protocol', [...LIB, ...NODE, '../*/**'], 'lib/protocol: only lib/errors, and it must run in browsers'),
+  only('lib/session', [...LIB, '../agent/**', '../handler/**', '../serializers/**', '../cluster/**', '../groups/**', '../remote/**'],
+    'a session knows only an Entity', TYPES),
+  only('lib/agent', [...LIB, '../handler/**', '../serializers/**', '../cluster/**', '../groups/**', '../remote/**'],
+    'an agent gets onMessage as a parameter', TYPES),
+  only('lib/handler', [...LIB, '../agent/**', '../cluster/**', '../groups/**'], 'handlers know neither the wire nor other servers', TYPES),
+  only('lib/remote', [...LIB, '../agent/**', '../session/**', '../cluster/**', '../groups/**'], 'remotes get what sends them as a parameter', TYPES),
+  only('lib/groups', [...LIB, '../agent/**', '../remote/**',
+    '../cluster/*.ts', '../cluster/*/**', '!../cluster/names.ts', '!../cluster/envelopes/envelope.ts'],
+  'groups get the parts of the cluster as parameters', TYPES),
+  only('lib/cluster', [...LIB, '**/agent/**'], 'other servers do not know the wire', TYPES),
+  ...['transports', 'stores', 'discovery', 'envelopes'].map((family) => only(`lib/cluster/${family}`,
+    [...LIB, '**/agent/**', '**/session/**', '**/handler/**', '**/remote/**', '**/groups/**'],
+    'a member knows its interface and its carrier', TYPES)),
+  ...['transports', 'stores'].map((family) => only(`lib/cluster/${family}/nats*.ts`, HOST, 'lib/ is pure: no Fastify, no shell')),
+  only('plugins', ['./*', '**/routes/**', '**/client/**'], 'plugins meet by decorator; only plugins/pitaya.ts registers', TYPES),
   free('plugins/pitaya.ts'),
-  only('routes', ['**/plugins/**', '**/handlers/**', '**/client/**'], 'routes use decorators', { allowTypeImports: true }),
+  only('routes', ['**/plugins/**', '**/handlers/**', '**/client/**'], 'routes use decorators', TYPES),
   only('handlers', ['fastify', 'fastify-plugin', '@fastify/*', '**/plugins/**', '**/routes/**', '**/lib/agent/**'], 'use lib/handler/define'),
   only('client', ['fastify', 'fastify-plugin', '@fastify/*', ...NODE, '**/plugins/**', '**/routes/**', '**/handlers/**',
-    '**/lib/agent/**', '**/lib/session/**', '**/lib/handler/**'], 'client: only protocol and errors; it must run in browsers', { allowTypeImports: true }),
+    '**/lib/agent/**', '**/lib/session/**', '**/lib/handler/**', '**/lib/cluster/**', '**/lib/remote/**', '**/lib/groups/**'],
+  'client: only protocol and errors; it must run in browsers', TYPES),
   { files: ['scripts/**', 'bench/**', 'examples/**', 'server.ts'], rules: { 'no-console': 'off', 'n/no-process-exit': 'off' } }
 ]

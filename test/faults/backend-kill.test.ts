@@ -18,6 +18,7 @@ t.test('a backend that is killed takes only the calls in hand with it', natsTest
   let backends = await Promise.all([fleet.backend(), fleet.backend(), fleet.backend()])
   await fleet.met([...frontends, ...backends])
   const players = await connectPlayers(t, ledger, frontends.map(({ tcpPort }) => tcpPort), PLAYERS)
+  await fleet.lateMs(frontends)
   // A fifth of them takes its time, so that there is something in hand at any moment.
   const load = new Load(ledger, PER_SECOND, (n) => {
     const player = players[n % PLAYERS]!
@@ -40,15 +41,16 @@ t.test('a backend that is killed takes only the calls in hand with it', natsTest
   }
   await load.stop()
 
+  const lateMs = await fleet.lateMs(frontends)
   const { entries, failed } = ledger
   const answeredMs = entries.map(({ sentAt, answeredAt }) => answeredAt - sentAt)
   const isHealthy = (sentAt: number): boolean => !kills.some((at) => sentAt >= at - HANDLER_MS && sentAt < at + HEALTHY_MS)
-  t.comment(`${kills.length} kills, ${entries.length} requests, ${spread(answeredMs)}, in flight at kills ${inFlight}, failed: ${tally(failed.map(({ outcome }) => outcome))}`)
-  t.ok(Math.max(...answeredMs) <= HANDLER_MS + LATE_MS, 'all are answered by their deadline')
+  t.comment(`${kills.length} kills, ${entries.length} requests, ${spread(answeredMs)}, in flight at kills ${inFlight}, failed: ${tally(failed.map(({ outcome }) => outcome))}; machine late by ${lateMs.toFixed(0)} ms`)
+  t.ok(Math.max(...answeredMs) <= HANDLER_MS + LATE_MS + lateMs, 'all are answered by their deadline')
   t.strictSame(failed.filter(({ outcome }) => outcome !== 'PIT-503' && outcome !== 'PIT-504'), [], 'with the codes of a lost server')
   t.strictSame(ledger.twice, [], 'none is executed twice')
   t.strictSame(ledger.invented, [], 'every success was executed')
   t.ok(failed.length <= inFlight * 1.5, `no more fail than were in flight: ${failed.length} of ${inFlight}`)
   t.strictSame(failed.filter(({ sentAt }) => isHealthy(sentAt)), [], 'all that is sent a second later succeeds')
-  for (const server of [...frontends, ...backends]) t.match(await server.call('stats'), { pending: 0, running: 0, waiting: 0 })
+  for (const server of [...frontends, ...backends]) t.match(await server.call('stats'), { pending: 0, running: 0, waiting: 0 }, `${server.id} has nothing left in hand`)
 })

@@ -1,9 +1,13 @@
-/** Servers of one cluster as real processes around a real nats-server, which tests kill, stop and start. */
+/**
+ * Servers of one cluster as real processes around a real nats-server, which tests kill, stop and start.
+ * With LOG_LEVEL set, what they log is shown.
+ */
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { ServerStats, UidsOutcome } from '../../lib/facade-types.ts'
 import { startNats, type NatsServer, type NatsServerOptions } from '../helpers/nats.ts'
+import { Lateness } from './lateness.ts'
 import { Ledger } from './ledger.ts'
 
 export const LEASE_MS = 2000
@@ -30,6 +34,8 @@ export interface ProgramOptions {
 /** What a server process does when asked. */
 export interface Commands {
   stats (): Promise<ServerStats & { isReady: boolean, servers: string[], rss: number }>
+  /** By how much its event loop came late since this was last asked. */
+  lateMs (): Promise<number>
   push (uids: string[], text: string): Promise<UidsOutcome>
   members (group: string): Promise<string[]>
   /** Uses all session copies that `keep` kept. */
@@ -41,19 +47,29 @@ export interface Commands {
 
 interface Teardown { teardown (fn: () => unknown): void }
 
+export interface FleetOptions extends NatsServerOptions {
+  /** Of its servers, default `LEASE_MS`. */
+  leaseMs?: number
+}
+
 export class Fleet {
   readonly nats: NatsServer
   readonly ledger = new Ledger()
   #t: Teardown
+  #leaseMs: number
+  #late: Lateness
   #last = 0
 
-  constructor (t: Teardown, nats: NatsServer) {
+  constructor (t: Teardown, nats: NatsServer, leaseMs: number) {
     this.#t = t
     this.nats = nats
+    this.#leaseMs = leaseMs
+    this.#late = new Lateness()
+    t.teardown(() => this.#late.stop())
   }
 
-  static async start (t: Teardown, options: NatsServerOptions = {}): Promise<Fleet> {
-    return new Fleet(t, await startNats(t, options))
+  static async start (t: Teardown, { leaseMs = LEASE_MS, ...options }: FleetOptions = {}): Promise<Fleet> {
+    return new Fleet(t, await startNats(t, options), leaseMs)
   }
 
   frontend (id?: string): Promise<ServerProcess> { return this.#start('connector', true, id) }
@@ -68,8 +84,18 @@ export class Fleet {
     }, `all to know ${ids}`)
   }
 
+  /**
+   * By how much this process and the worst of these servers came late since this was last called: a machine that is busy with something
+   * else makes everything late, and limits in milliseconds are extended by it.
+   */
+  async lateMs (servers: readonly ServerProcess[]): Promise<number> {
+    const late = await Promise.all(servers.map((server) => server.call('lateMs')))
+    return this.#late.takeMs() + Math.max(...late)
+  }
+
   async #start (type: string, frontend: boolean, id = `${type}-${++this.#last}`): Promise<ServerProcess> {
-    const server = new ServerProcess({ id, type, frontend, nats: this.nats.url, leaseMs: LEASE_MS, handlerMs: HANDLER_MS }, this.ledger)
+    const options = { id, type, frontend, nats: this.nats.url, leaseMs: this.#leaseMs, handlerMs: HANDLER_MS }
+    const server = new ServerProcess(options, this.ledger)
     this.#t.teardown(() => server.kill())
     await server.started()
     return server
@@ -93,7 +119,10 @@ export class ServerProcess {
     this.id = options.id
     this.isFrontend = options.frontend
     const child = this.#child = fork(PROGRAM, [JSON.stringify(options)], { execArgv: ['--enable-source-maps'], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
-    child.stderr!.on('data', (text) => { this.#stderr += text })
+    child.stderr!.on('data', (text) => {
+      this.#stderr += text
+      if (process.env.LOG_LEVEL !== undefined) process.stderr.write(text)
+    })
     this.#ended = once(child, 'close').then(([code]) => {
       this.#failCalls()
       return code as number | null

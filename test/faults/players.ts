@@ -1,6 +1,7 @@
 /** Clients that are cheap enough to have hundreds of, each request of theirs in the ledger; and a load of so many requests per second. */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { closes } from '../../lib/errors.ts'
 import { createMessageView, decodeMessage, encodeMessage, MessageType } from '../../lib/protocol/message.ts'
 import { encodePacket, PacketDecoder, PacketType } from '../../lib/protocol/packet.ts'
 import { eventually, within } from './fleet.ts'
@@ -13,18 +14,24 @@ const EMPTY = new Uint8Array(0)
 interface Teardown { teardown (fn: () => unknown): void }
 
 export interface Answer { entry: Entry, data: any }
+interface Waiting { entry: Entry, bytes: Uint8Array, resolve: (answer: Answer) => void }
 
 export class Player {
   readonly ledger: Ledger
-  /** Bodies of what was pushed. */
+  /** Texts that were pushed. */
   readonly pushes: string[] = []
   /** 0: open, or closed without a reason. */
   closeCode = 0
+  /**
+   * What had no answer when the server closed with 4001 was not begun, and is sent once more after the next `connect`. How often that
+   * happened; undefined: it ends as `closed`, as after any other close.
+   */
+  resent: number | undefined
   /** Called once for each connection that ended. */
   onClose = (): void => {}
   #socket: Socket | undefined
   #isOpen = false
-  #waiting = new Map<number, { entry: Entry, resolve: (answer: Answer) => void }>()
+  #waiting = new Map<number, Waiting>()
 
   constructor (ledger: Ledger) {
     this.ledger = ledger
@@ -34,6 +41,7 @@ export class Player {
 
   /** Resolves after the handshake; rejects when there is none. */
   async connect (port: number): Promise<this> {
+    this.closeCode = 0
     const socket = this.#socket = connect({ port, host: '127.0.0.1', noDelay: true })
     const decoder = new PacketDecoder(0xffffff)
     const greeted = new Promise<void>((resolve, reject) => {
@@ -56,10 +64,13 @@ export class Player {
     })
     greeted.catch(() => {})
     await within(GREET_MS, once(socket, 'connect'), 'a connection')
-    this.closeCode = 0
     socket.write(encodePacket(PacketType.handshake, Buffer.from('{"sys":{"closeReason":true}}')))
     await within(GREET_MS, greeted, 'a handshake')
     this.#isOpen = true
+    for (const { bytes } of this.#waiting.values()) {
+      this.resent!++
+      socket.write(bytes)
+    }
     return this
   }
 
@@ -67,10 +78,10 @@ export class Player {
   request (route: string, body: object = {}): Promise<Answer> {
     const entry = this.ledger.open(route)
     const data = Buffer.from(JSON.stringify({ id: entry.id, ...body }))
+    const bytes = encodePacket(PacketType.data, encodeMessage({ type: MessageType.request, id: entry.id, route, data }))
     return new Promise((resolve) => {
-      this.#waiting.set(entry.id, { entry, resolve })
-      const message = encodeMessage({ type: MessageType.request, id: entry.id, route, data })
-      if (this.#isOpen) this.#socket!.write(encodePacket(PacketType.data, message))
+      this.#waiting.set(entry.id, { entry, bytes, resolve })
+      if (this.#isOpen) this.#socket!.write(bytes)
       else this.#settle(entry.id, 'closed', undefined)
     })
   }
@@ -96,7 +107,7 @@ export class Player {
     const view = createMessageView()
     decodeMessage(bytes, start, end, view)
     const text = Buffer.from(bytes.slice(view.dataStart, view.dataEnd)).toString()
-    if (view.type === MessageType.push) { this.pushes.push(text); return }
+    if (view.type === MessageType.push) { this.pushes.push(JSON.parse(text) as string); return }
     const data = text === '' ? undefined : JSON.parse(text) as { code?: string }
     this.#settle(view.id, view.isError ? data!.code! : '', data)
   }
@@ -110,7 +121,8 @@ export class Player {
   #onClose (socket: Socket): void {
     if (socket !== this.#socket) return
     this.#isOpen = false
-    for (const id of [...this.#waiting.keys()]) this.#settle(id, 'closed', undefined)
+    const mayResend = this.resent !== undefined && this.closeCode === closes.shutdown.code
+    if (!mayResend) for (const id of [...this.#waiting.keys()]) this.#settle(id, 'closed', undefined)
     this.onClose()
   }
 

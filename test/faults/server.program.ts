@@ -12,6 +12,7 @@ import type { HandlerSession } from '../../lib/handler/types.ts'
 import pitaya from '../../plugins/pitaya.ts'
 import { sessionPool } from '../helpers/app.ts'
 import type { Commands, ProgramOptions } from './fleet.ts'
+import { Lateness } from './lateness.ts'
 
 const options = JSON.parse(process.argv[2]!) as ProgramOptions
 const tell = (message: object): void => { process.send!(message) }
@@ -63,7 +64,7 @@ const local = defineHandlers('local', { pushes: { onText: Type.String() } }, {
   ping: request({ body: Id, response: Id }, (body) => { ran(body.id); return body })
 })
 
-const app = Fastify()
+const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'fatal', stream: process.stderr } })
 await app.register(pitaya, {
   serverId: options.id,
   serverType: options.type,
@@ -86,6 +87,7 @@ function remoteAgent (): new () => object {
 }
 
 const RemoteAgent = remoteAgent()
+const late = new Lateness()
 
 const commands: Commands = {
   stats: async () => ({
@@ -94,6 +96,7 @@ const commands: Commands = {
     servers: app.pitaya.servers.map(({ id }) => id),
     rss: process.memoryUsage.rss()
   }),
+  lateMs: async () => late.takeMs(),
   push: async (uids, text) => await app.pitaya.push(uids, 'onText', text, { confirm: true }),
   members: async (group) => await app.pitaya.groups.members(group),
   useKept: async (text) => await Promise.all(kept.map(async (session) => ({
@@ -122,4 +125,5 @@ process.once('SIGTERM', async () => {
 process.once('disconnect', () => { setTimeout(() => process.kill(process.pid, 'SIGKILL'), 2000).unref() })
 
 await app.listen({ port: 0, host: '127.0.0.1' })
+late.takeMs()
 tell({ ready: { tcpPort: app.pitaya.acceptors[0]?.port ?? 0 } })

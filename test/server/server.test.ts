@@ -47,28 +47,26 @@ t.test('SIGTERM: clients are told, the exit code is 0, stdout has nothing but JS
   t.equal(server.logs.at(-1)?.msg, 'stopped')
 })
 
-/** A client that never closes its end, so that the server has something to wait for. */
-async function keepOpen (t: { teardown (fn: () => unknown): void }, port: number): Promise<void> {
-  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+t.test('a second signal hurries: a client that does not go is not waited for', async (t) => {
+  const server = await startServer(t)
+  const socket = net.connect({ port: server.tcpPort, host: '127.0.0.1', allowHalfOpen: true })
   t.teardown(() => socket.destroy())
   socket.write(Buffer.concat([encodePacket(PacketType.handshake, Buffer.from('{}')), encodePacket(PacketType.ack, Buffer.alloc(0))]))
   await once(socket, 'data')
-}
+  server.signal('SIGINT')
+  await server.log('stopping; a second signal hurries')
+  const from = performance.now()
+  server.signal('SIGINT')
+  t.equal(await server.exited(), 0)
+  t.ok(performance.now() - from < 4000)
+})
 
-t.test('a second signal hurries: a client that does not go is left behind; a third one exits at once', async (t) => {
-  for (const [signals, withinMs] of [[2, 5000], [3, 1500]] as const) {
-    const server = await startServer(t)
-    await keepOpen(t, server.tcpPort)
-    server.signal('SIGINT')
-    await server.log('stopping; a second signal hurries')
-    server.signal('SIGINT')
-    await server.log('hurrying; a third signal exits at once')
-    const from = performance.now()
-    if (signals === 3) server.signal('SIGTERM')
-    t.equal(await server.exited(), 1)
-    t.ok(performance.now() - from < withinMs)
-    t.notOk(server.logs.some(({ msg }) => msg === 'stopped'))
-  }
+t.test('a third signal exits at once', async (t) => {
+  const preload = "data:text/javascript,process.on('SIGUSR2', () => { for (let i = 0; i < 3; i++) process.emit('SIGTERM') })"
+  const server = await startServer(t, {}, ['--import', preload])
+  server.signal('SIGUSR2')
+  t.equal(await server.exited(), 1)
+  t.notOk(server.logs.some(({ msg }) => msg === 'stopped'))
 })
 
 t.test('a fault of application code is logged, clients are told, the exit code is 1', async (t) => {

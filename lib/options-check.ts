@@ -52,8 +52,28 @@ const Limits = Type.Object({
   remotes: Positive
 }, closed)
 
+const Text = Type.Optional(Type.String({ minLength: 1 }))
+const Nats = Type.Object({
+  servers: Type.Optional(Type.Union([Type.String({ minLength: 1 }), Type.Array(Type.String({ minLength: 1 }), { minItems: 1 })], {
+    description: 'a server or an array of them: host:port or URLs'
+  })),
+  user: Text,
+  pass: Text,
+  token: Text,
+  credentials: Text,
+  nkeySeed: Text,
+  tls: Type.Optional(Type.Union([
+    Type.Literal(true),
+    Type.Object({ ca: Text, cert: Text, key: Text, handshakeFirst: Type.Optional(Type.Boolean()) }, closed)
+  ], { description: 'true, or an object: { ca, cert, key, handshakeFirst }' })),
+  connection: Type.Optional(Anything),
+  name: Text,
+  replicas: Type.Optional(Type.Integer({ minimum: 1, maximum: 5 })),
+  storage: Type.Optional(Type.Union([Type.Literal('memory'), Type.Literal('file')], { description: "'memory' or 'file'" }))
+}, { ...closed, description: 'an object: { servers }' })
+
 const Cluster = Type.Object({
-  nats: Type.Optional(Type.Object({}, { description: 'an object: { servers }' })),
+  nats: Type.Optional(Nats),
   memory: Type.Optional(Type.Object({}, { description: 'a MemoryBus' })),
   prefix: Name,
   leaseMs: Type.Integer({ minimum: 300, maximum: 3_600_000 }),
@@ -130,6 +150,7 @@ export function checkOptions (merged: Merged, given: PitayaOptions<any, any, any
   check('', Options, own)
   checkChoice('compression', Compression, merged.compression)
   checkChoice('ops', Ops, ops ?? false)
+  if (cluster?.nats !== undefined && cluster.memory !== undefined) refuse('cluster', 'takes nats or memory, not both')
   checkAcceptors(merged, given.acceptors)
   const names = merged.serializers.map((serializer) => typeof serializer === 'string' ? serializer : serializer.name)
   if (!names.includes(merged.defaultSerializer)) refuse('defaultSerializer', `must be one of the serializers: ${names.join(', ')}`)

@@ -122,7 +122,7 @@ export class Cluster {
       onAdd: (server) => this.#came(server),
       onUpdate: (server) => this.#changed(server),
       onLost: (server, why) => this.#lost(server, why),
-      onReincarnated: () => this.#reincarnated(),
+      onReincarnated: () => this.#restore(true),
       onFatal: (error) => this.#fail(error)
     })
     await Promise.all(discovery.all().map((server) => contracts.learn(server)))
@@ -184,11 +184,6 @@ export class Cluster {
     this.#fatal = error
     this.#log.fatal({ err: error }, 'this server cannot be part of the cluster any more')
     for (const hook of this.#onFatal.splice(0)) hook(error)
-  }
-
-  #reincarnated (): void {
-    this.#log.warn('this server was taken for lost, and is back')
-    this.#restore(true)
   }
 
   /** What the store may have lost is put back. */

@@ -73,7 +73,7 @@ export class Router {
   suspect (id: string): void {
     if (this.#suspects.has(id) || this.#discovery.get(id) === undefined) return
     this.#suspects = new Set(this.#suspects).add(id)
-    this.#log.warn({ server: id }, 'a server does not answer: it gets no calls while there are others')
+    this.#log.warn({ peer: id }, 'a server does not answer: it gets no calls while there are others')
   }
 
   /** The server is alive, or it is lost: what was held against it is forgotten. */

@@ -178,7 +178,7 @@ export class RpcClient {
     if (channels.decodeError.hasSubscribers) channels.decodeError.publish({ serverId: this.#serverId, code: error.code })
     if (this.#lines.admits('rpc', performance.now())) {
       const hex = Buffer.from(data.subarray(0, LOGGED_BYTES)).toString('hex')
-      this.#log.warn({ server: target, code: error.code, hex }, 'an answer could not be read')
+      this.#log.warn({ peer: target, code: error.code, hex }, 'an answer could not be read')
     }
     call.onFail(error)
   }

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { MemoryBus } from '../../lib/cluster/memory-bus.ts'
 import { defaults, resolveOptions, type PitayaOptions } from '../../lib/options.ts'
 
 const SECRET = 'canary-5f2b'
@@ -87,6 +88,11 @@ const invalid: Array<[option: string, given: object]> = [
   ['cluster', { cluster: SECRET }],
   ['cluster.nats', { cluster: { nats: `nats://user:${SECRET}@127.0.0.1` } }],
   ['cluster.memory', { cluster: { memory: true } }],
+  ['cluster', { cluster: { memory: new MemoryBus(), nats: {} } }],
+  ['cluster.nats.replica', { cluster: { nats: { replica: SECRET } } }],
+  ['cluster.nats.servers', { cluster: { nats: { servers: [] } } }],
+  ['cluster.nats.tls', { cluster: { nats: { tls: SECRET } } }],
+  ['cluster.nats.storage', { cluster: { nats: { storage: SECRET } } }],
   ['cluster.prefix', { cluster: { prefix: `${SECRET}.>` } }],
   ['cluster.leaseMs', { cluster: { leaseMs: 299 } }],
   ['cluster.metadata', { cluster: { metadata: SECRET } }],

@@ -99,7 +99,7 @@ t.test('suspects get no calls while there are others', async (t) => {
   router.suspect('b')
   t.equal(shown(), 'ac')
   t.equal(router.isSuspect('b'), true)
-  t.match(lines, [{ level: 'warn', fields: { server: 'b' } }])
+  t.match(lines, [{ level: 'warn', fields: { peer: 'b' } }])
   router.suspect('b')
   t.equal(lines.length, 1)
   router.suspect('a')

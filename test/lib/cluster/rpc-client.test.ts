@@ -192,7 +192,7 @@ t.test('an answer that cannot be read fails its call, is counted, and logged in 
     t.strictSame(pending.outcomes, ['PIT_ERR_RPC'])
   }
   t.strictSame([client.pending, errors()], [0, bad.length])
-  t.match(lines.at(-1), { server: 'game-1', code: 'PIT_ERR_RPC', hex: 'ab'.repeat(64) })
+  t.match(lines.at(-1), { peer: 'game-1', code: 'PIT_ERR_RPC', hex: 'ab'.repeat(64) })
 })
 
 t.test('when a server is lost its calls fail, and nobody else\'s', async (t) => {

@@ -58,5 +58,7 @@ export default [
   only('client', ['fastify', 'fastify-plugin', '@fastify/*', ...NODE, '**/plugins/**', '**/routes/**', '**/handlers/**',
     '**/lib/agent/**', '**/lib/session/**', '**/lib/handler/**', '**/lib/cluster/**', '**/lib/remote/**', '**/lib/groups/**'],
   'client: only protocol and errors; it must run in browsers', TYPES),
+  only('client/tcp.ts', ['fastify', 'fastify-plugin', '@fastify/*', '**/plugins/**', '**/routes/**', '**/handlers/**', '**/lib/agent/**'],
+    'the one file of the client that needs Node', TYPES),
   { files: ['scripts/**', 'bench/**', 'examples/**', 'server.ts'], rules: { 'no-console': 'off', 'n/no-process-exit': 'off' } }
 ]

@@ -1,266 +1,173 @@
-import { createError, PitayaError } from '../lib/errors.ts'
-import type { ClientOf, Structures } from '../lib/handler/client-types.ts'
-import { parseHandshakeAnswer, type HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
-import { createMessageView, decodeMessage, encodeMessage, MessageType } from '../lib/protocol/message.ts'
-import { encodePacket, MAX_BODY_BYTES, PacketDecoder, PacketType, type PacketSink } from '../lib/protocol/packet.ts'
-import type { ClientTransport } from './transport.ts'
+import type { ClientOf, PushIterator, ClientRequestOptions, Structures } from '../lib/handler/client-types.ts'
+import { PitayaError } from '../lib/pitaya-error.ts'
+import type { WireError } from '../lib/errors.ts'
+import { createError } from '../lib/protocol/errors.ts'
+import type { HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
+import { MessageType } from '../lib/protocol/message.ts'
+import type { Connection } from './connection.ts'
+import { createJsonSerializer } from './json.ts'
+import { Link } from './link.ts'
+import { Listeners } from './listeners.ts'
+import type { ClientState, CloseInfo, ConnectOptions } from './options.ts'
+import { PendingRequests } from './pending.ts'
+import { PushQueue } from './push-queue.ts'
+import type { ClientTransport, TransportOpener } from './transport.ts'
 import { openWebSocket, type WebSocketConstructor } from './websocket.ts'
 
-export { PitayaError } from '../lib/errors.ts'
-export { type ClientTransport, type ClientTransportHandler } from './transport.ts'
-export { type WebSocketConstructor, type WebSocketLike } from './websocket.ts'
-export type { ClientOf, Structures } from '../lib/handler/client-types.ts'
-
-export interface ConnectOptions {
-  /** The handshake's `user`: what the server's validators look at. */
-  user?: unknown
-  /** Milliseconds a request may wait for its answer. Default 10,000. */
-  timeoutMs?: number
-  /** Milliseconds the handshake may take. Default 10,000. */
-  connectMs?: number
-  /** Routes and pushes whose data are bytes (`raw` on the server): they come as Uint8Array, everything else is JSON. Default none. */
-  raw?: readonly string[]
-  /** Inflates zlib data, for servers that compress. Default: none, and compressed data closes the connection. */
-  inflate?: (data: Uint8Array) => Uint8Array
-  /** WebSocket constructor where the runtime has none (Node before 22): that of the `ws` package. */
-  WebSocket?: WebSocketConstructor
-}
-
-/** Why a connection ended: the code (4000 to 4499: come back later, 4500 to 4999: don't) and the server's words. */
-export interface CloseInfo { code: number, reason: string }
-
-interface Pending {
-  route: string
-  resolve (answer: unknown): void
-  reject (error: Error): void
-  timer: ReturnType<typeof setTimeout>
-}
+export { PitayaError } from '../lib/pitaya-error.ts'
+export type { ClientOf, PushIterator, ClientRequestOptions, Structures } from '../lib/handler/client-types.ts'
+export type { HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
+export type { ClientCodec, ClientSerializer } from './codec.ts'
+export type { ClientState, CloseInfo, ConnectOptions, ReconnectOptions } from './options.ts'
+export type { ClientTransport, ClientTransportHandler, TransportOpener } from './transport.ts'
+export type { WebSocketConstructor, WebSocketLike } from './websocket.ts'
 
 const CONNECT_MS = 10_000
 const REQUEST_MS = 10_000
-/** The server beats at the same interval. */
-const MAX_UNANSWERED = 2
-const EMPTY = new Uint8Array(0)
+const PACKET_BYTES = 1 << 20
+const QUEUED_PUSHES = 1000
 
 /** A client that knows the routes of `T`; without `T`, one that takes any route. */
-export type Connected<T extends Structures> = 0 extends 1 & T ? Client : Omit<Client, 'request' | 'notify' | 'on'> & ClientOf<T>
+export type Connected<T extends Structures> = 0 extends 1 & T ? Client : Omit<Client, 'request' | 'notify' | 'on' | 'pushes'> & ClientOf<T>
 
-/** Connects to a WebSocket URL. Rejects with a PitayaError: the server's, when it refuses; a full one's has `metadata.retryAfterMs`. */
-export async function connect<T extends Structures = any> (
-  url: string, options: ConnectOptions = {}
-): Promise<Connected<T>> {
+/**
+ * Connects to a WebSocket URL. Tried once: rejects with a PitayaError, the server's when it refuses (a full one's has
+ * `metadata.retryAfterMs`), PIT_ERR_CLIENT_CLOSED or PIT_ERR_CLIENT_TIMEOUT; or with the reason of `signal`.
+ */
+export async function connect<T extends Structures = any> (url: string, options: ConnectOptions = {}): Promise<Connected<T>> {
   const WebSocket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
   if (WebSocket === undefined) throw createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'this runtime has no WebSocket: pass the option WebSocket' })
-  return await connectOver<T>(await openWebSocket(url, WebSocket), options)
+  return await connectOver<T>((signal) => openWebSocket(url, WebSocket, signal), options)
 }
 
-/** Does the handshake over an open transport. */
-export function connectOver<T extends Structures = any> (transport: ClientTransport, options: ConnectOptions = {}): Promise<Connected<T>> {
-  return new Client(transport, options).ready() as unknown as Promise<Connected<T>>
+/** Connects over a transport of one's own: one that is open, or a function that opens one and is called again to reconnect. */
+export function connectOver<T extends Structures = any> (
+  transport: ClientTransport | TransportOpener, options: ConnectOptions = {}
+): Promise<Connected<T>> {
+  const isOpener = typeof transport === 'function'
+  const client = isOpener ? new Client(transport, options) : new Client(() => transport, { ...options, reconnect: false })
+  return client.ready().then(() => client) as unknown as Promise<Connected<T>>
 }
 
-/** One connection to a server, speaking JSON (protocol.md 1). */
-export class Client implements PacketSink {
-  /** The server's handshake answer. */
-  answer: HandshakeAnswer | undefined
-  #transport: ClientTransport
-  #options: ConnectOptions
-  #decoder = new PacketDecoder(MAX_BODY_BYTES)
-  #view = createMessageView()
-  #routes = new Map<number, string>()
-  #pending = new Map<number, Pending>()
-  #listeners = new Map<string, Set<(message: any) => void>>()
-  #closeListeners = new Set<(info: CloseInfo) => void>()
+/** A client over one connection after the other. While there is none, nothing is sent, and nothing is kept to be sent later. */
+export class Client {
+  #link: Link
+  #timeoutMs: number
+  #pending = new PendingRequests()
+  #pushes = new Map<string, Listeners<any>>()
   #nextId = 1
-  #heartbeat: ReturnType<typeof setInterval> | undefined
-  /** Heartbeats sent since anything came. Counted, not timed: a timer that comes late (a blocked page, a lid closed) is no silence. */
-  #unanswered = 0
-  #kicked: CloseInfo | undefined
-  #closed: CloseInfo | undefined
-  #ready: Promise<Client>
-  #settle!: { resolve (client: Client): void, reject (error: Error): void }
 
-  constructor (transport: ClientTransport, options: ConnectOptions) {
-    this.#transport = transport
-    this.#options = options
-    this.#ready = new Promise<Client>((resolve, reject) => { this.#settle = { resolve, reject } })
-    const { connectMs = CONNECT_MS } = options
-    const timer = setTimeout(() => this.#fail(createError('PIT_ERR_CLIENT_TIMEOUT', [], { text: `no handshake answer within ${connectMs} ms` })), connectMs)
-    this.#ready.then(() => clearTimeout(timer), () => clearTimeout(timer))
-    transport.handler = { onData: (bytes) => this.#onData(bytes), onClose: (code, reason) => this.#onClose(code, reason) }
-    const sys = { platform: 'js', libVersion: '0.1.0', clientBuildNumber: '1', clientVersion: '0.1.0', serializer: 'json', closeReason: true }
-    this.#send(PacketType.handshake, encodeJson({ sys, user: options.user ?? {} }))
-  }
-
-  ready (): Promise<Client> { return this.#ready }
-
-  /** Set once the connection ended. */
-  get closed (): CloseInfo | undefined { return this.#closed }
-
-  request (route: string, body?: unknown): Promise<any> {
-    if (this.#closed !== undefined) return Promise.reject(createError('PIT_ERR_CLIENT_CLOSED'))
-    const id = this.#nextId++
-    const timeoutMs = this.#options.timeoutMs ?? REQUEST_MS
-    return new Promise((resolve, reject) => {
-      // First, since it may throw: a request that was never sent is not pending.
-      const message = this.#encodeMessage(MessageType.request, id, route, body)
-      const timer = setTimeout(() => {
-        this.#pending.delete(id)
-        reject(createError('PIT_ERR_CLIENT_TIMEOUT', [timeoutMs]))
-      }, timeoutMs)
-      this.#pending.set(id, { route, resolve, reject, timer })
-      this.#send(PacketType.data, message)
+  /** Use `connect` or `connectOver`. */
+  constructor (open: TransportOpener, options: ConnectOptions) {
+    const { user, serializer, reconnect = true, signal, connectMs = CONNECT_MS, packetBytes = PACKET_BYTES, raw, inflate } = options
+    const json = createJsonSerializer(raw)
+    const serializers = serializer === undefined ? [json] : [serializer, json]
+    this.#timeoutMs = options.timeoutMs ?? REQUEST_MS
+    this.#link = new Link({
+      open,
+      connection: { user, connectMs, packetBytes, inflate, serializers },
+      reconnect: reconnect === true ? {} : reconnect === false ? undefined : reconnect,
+      signal
+    }, {
+      onResponse: (id, data, isError) => this.#onResponse(id, data, isError),
+      onPush: (route, data) => this.#onPush(route, data),
+      onLost: (error) => this.#pending.rejectAll(error)
     })
   }
 
-  notify (route: string, body?: unknown): void {
-    if (this.#closed !== undefined) throw createError('PIT_ERR_CLIENT_CLOSED')
-    this.#send(PacketType.data, this.#encodeMessage(MessageType.notify, 0, route, body))
+  /** The server's latest handshake answer. */
+  get answer (): HandshakeAnswer | undefined { return this.#link.connection?.answer }
+
+  get state (): ClientState { return this.#link.state }
+
+  /** Set once the client ended for good. */
+  get closed (): CloseInfo | undefined {
+    const { state } = this
+    if (state.name !== 'closed') return undefined
+    const { name, ...info } = state
+    return info
   }
 
-  /** Calls `callback` with every such push. Returns the function that ends it. */
-  on (push: string, callback: (message: any) => void): () => void {
-    let listeners = this.#listeners.get(push)
-    if (listeners === undefined) this.#listeners.set(push, listeners = new Set())
-    listeners.add(callback)
-    return () => { listeners.delete(callback) }
-  }
+  /** Resolves when there is a connection: at once, or when the next one is made. Rejects once the client ended. */
+  ready (): Promise<void> { return this.#link.ready() }
 
-  /** Calls `callback` when the connection ended; at once if it has. */
-  onClose (callback: (info: CloseInfo) => void): () => void {
-    if (this.#closed !== undefined) callback(this.#closed)
-    else this.#closeListeners.add(callback)
-    return () => { this.#closeListeners.delete(callback) }
-  }
-
-  close (): void {
-    this.#transport.close()
-  }
-
-  onPacket (type: PacketType, bytes: Uint8Array, start: number, end: number): boolean {
-    this.#unanswered = 0
-    if (type === PacketType.handshake) this.#onHandshake(bytes.subarray(start, end))
-    else if (type === PacketType.data) this.#onMessage(bytes, start, end)
-    else if (type === PacketType.kick) this.#onKick(bytes.subarray(start, end))
-    return this.#closed === undefined
-  }
-
-  #onData (bytes: Uint8Array): void {
+  /**
+   * Resolves with the answer. Rejects with the PitayaError the server answered; PIT_ERR_CLIENT_TIMEOUT; PIT_ERR_CLIENT_CLOSED when the
+   * connection is lost first or there is none, `metadata.executed` is `no` where the server did not begin; or the reason of the signal.
+   */
+  request (route: string, body?: unknown, options?: ClientRequestOptions): Promise<any> {
+    const signal = options?.signal
+    if (signal?.aborted === true) return Promise.reject(signal.reason)
     try {
-      this.#decoder.push(bytes, this)
+      const connection = this.#connection()
+      const id = this.#nextId++
+      // First, since it may throw: a request that was never sent is not pending.
+      const message = connection.encode(MessageType.request, id, route, body)
+      const answer = this.#pending.add(id, route, options?.timeoutMs ?? this.#timeoutMs, signal)
+      connection.send(message)
+      return answer
     } catch (error) {
-      this.#fail(error as Error)
+      return Promise.reject(error)
     }
   }
 
-  #onHandshake (body: Uint8Array): void {
-    const isZlib = body.length > 2 && body[0] === 0x78
-    const answer = this.answer = parseHandshakeAnswer(decodeJson(isZlib ? this.#inflate(body) : body))
-    if (answer.code !== 200) {
-      const { code = `PIT-${answer.code}`, msg = 'the server refused the handshake', metadata } = answer.error ?? {}
-      const { retryAfterMs } = answer
-      this.#fail(new PitayaError(code, msg, retryAfterMs === undefined ? metadata : { ...metadata, retryAfterMs: String(retryAfterMs) }))
-      return
-    }
-    for (const [route, code] of answer.dict) this.#routes.set(code, route)
-    this.#send(PacketType.ack, EMPTY)
-    if (answer.heartbeatSeconds > 0) this.#beat(answer.heartbeatSeconds * 1000)
-    this.#settle.resolve(this)
+  /** @throws PIT_ERR_CLIENT_CLOSED while there is no connection */
+  notify (route: string, body?: unknown): void {
+    const connection = this.#connection()
+    connection.send(connection.encode(MessageType.notify, 0, route, body))
   }
 
-  #beat (intervalMs: number): void {
-    this.#heartbeat = setInterval(() => {
-      if (this.#unanswered++ === MAX_UNANSWERED) this.#fail(createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'the server is silent' }))
-      else this.#send(PacketType.heartbeat, EMPTY)
-    }, intervalMs)
-    // In Node a connection alone, not its heartbeat, keeps the process.
-    ;(this.#heartbeat as { unref?: () => void }).unref?.()
+  /** Calls `callback` with every such push, over all connections. Returns the function that ends it. */
+  on (push: string, callback: (message: any) => void): () => void {
+    let listeners = this.#pushes.get(push)
+    if (listeners === undefined) this.#pushes.set(push, listeners = new Listeners())
+    return listeners.add(callback)
   }
 
-  #onMessage (bytes: Uint8Array, start: number, end: number): void {
-    const view = this.#view
-    decodeMessage(bytes, start, end, view)
-    const { type, id, isError, routeCode, routeStart, routeEnd } = view
-    const raw = bytes.subarray(view.dataStart, view.dataEnd)
-    const data = view.isCompressed ? this.#inflate(raw) : raw
-    if (type === MessageType.response) { this.#onResponse(id, data, isError); return }
-    if (type !== MessageType.push) return
-    const route = routeCode === -1 ? decoder.decode(bytes.subarray(routeStart, routeEnd)) : this.#routes.get(routeCode)
-    const listeners = route === undefined ? undefined : this.#listeners.get(route)
-    if (listeners === undefined || listeners.size === 0) return
-    const message = this.#decodeData(route as string, data)
-    for (const listener of [...listeners]) callListener(listener, message)
+  /**
+   * The push as a stream, over all connections, until the loop over it or the client ends. `limit` messages wait for a slow loop
+   * (default 1,000), then the oldest are dropped.
+   */
+  pushes (push: string, { limit = QUEUED_PUSHES }: { limit?: number } = {}): PushIterator<any> {
+    return new PushQueue<any>(limit, (queue) => {
+      const stops = [this.on(push, (message) => queue.add(message)), this.onClose(() => queue.end())]
+      return () => { for (const stop of stops) stop() }
+    })
+  }
+
+  /** Calls `callback` with every new state. Returns the function that ends it. */
+  onStateChange (callback: (state: ClientState) => void): () => void { return this.#link.states.add(callback) }
+
+  /** Calls `callback` when the client ended for good; at once if it has. */
+  onClose (callback: (info: CloseInfo) => void): () => void {
+    const { closed } = this
+    if (closed !== undefined) callback(closed)
+    return this.#link.closes.add(callback)
+  }
+
+  /** Ends the client for good. What was sent goes out; who waits for an answer gets PIT_ERR_CLIENT_CLOSED. */
+  close (): void { this.#link.close() }
+
+  #connection (): Connection {
+    if (this.state.name === 'open') return this.#link.connection!
+    throw createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'not connected: nothing was sent', metadata: { executed: 'no' } })
   }
 
   #onResponse (id: number, data: Uint8Array, isError: boolean): void {
-    const pending = this.#pending.get(id)
-    if (pending === undefined) return
-    this.#pending.delete(id)
-    clearTimeout(pending.timer)
+    const request = this.#pending.take(id)
+    if (request === undefined) return
+    const { codec } = this.#link.connection!
     try {
-      if (!isError) { pending.resolve(this.#decodeData(pending.route, data)); return }
-      const { code = 'PIT-000', msg = '', metadata } = decodeJson(data) as { code?: string, msg?: string, metadata?: Record<string, string> }
-      pending.reject(new PitayaError(code, msg, metadata))
+      if (!isError) { request.resolve(codec.decode(request.route, 'response', data)); return }
+      const { code = 'PIT-000', msg, metadata } = codec.decode(request.route, 'error', data) as Partial<WireError>
+      request.reject(new PitayaError(code, msg, metadata))
     } catch (cause) {
-      pending.reject(createError('PIT_ERR_BODY', [`the answer of ${pending.route} is not JSON: a raw route is named in the option raw`], { cause }))
+      request.reject(createError('PIT_ERR_BODY', [`the answer of ${request.route} cannot be read: a raw route is named in the option raw`], { cause }))
     }
   }
 
-  #onKick (body: Uint8Array): void {
-    this.#kicked = body.length === 0 ? { code: 4504, reason: 'kicked' } : decodeJson(body) as CloseInfo
-  }
-
-  #decodeData (route: string, data: Uint8Array): unknown {
-    if (this.#options.raw?.includes(route) === true) return new Uint8Array(data)
-    return data.length === 0 ? undefined : decodeJson(data)
-  }
-
-  #inflate (data: Uint8Array): Uint8Array {
-    if (this.#options.inflate === undefined) throw createError('PIT_ERR_INFLATE', [], { text: 'the server compresses: pass the option inflate' })
-    return this.#options.inflate(data)
-  }
-
-  #encodeMessage (type: MessageType, id: number, route: string, body: unknown): Uint8Array {
-    const routeCode = this.answer?.dict.get(route)
-    const data = body === undefined ? EMPTY : body instanceof Uint8Array ? body : encodeJson(body)
-    return encodeMessage({ type, id, route, routeCode, data })
-  }
-
-  #send (type: PacketType, body: Uint8Array): void {
-    if (this.#closed === undefined) this.#transport.write(encodePacket(type, body))
-  }
-
-  #fail (error: Error): void {
-    this.#settle.reject(error)
-    this.#transport.close()
-  }
-
-  #onClose (code: number, reason: string): void {
-    if (this.#closed !== undefined) return
-    const info = this.#closed = this.#kicked ?? { code, reason }
-    clearInterval(this.#heartbeat)
-    const error = createError('PIT_ERR_CLIENT_CLOSED', [], { metadata: { code: String(info.code), reason: info.reason } })
-    this.#settle.reject(error)
-    for (const { reject, timer } of this.#pending.values()) {
-      clearTimeout(timer)
-      reject(error)
-    }
-    this.#pending.clear()
-    for (const listener of this.#closeListeners) callListener(listener, info)
+  #onPush (route: string, data: Uint8Array): void {
+    const listeners = this.#pushes.get(route)
+    if (listeners !== undefined && !listeners.isEmpty) listeners.call(this.#link.connection!.codec.decode(route, 'push', data))
   }
 }
-
-const encoder = new TextEncoder()
-const decoder = new TextDecoder()
-
-/** A listener that throws is the application's error, reported as such: it must not cost the others their message, or the connection. */
-function callListener<T> (listener: (value: T) => void, value: T): void {
-  try {
-    listener(value)
-  } catch (error) {
-    queueMicrotask(() => { throw error })
-  }
-}
-
-function encodeJson (value: unknown): Uint8Array { return encoder.encode(JSON.stringify(value)) }
-function decodeJson (data: Uint8Array): unknown { return JSON.parse(decoder.decode(data)) }

@@ -1,4 +1,4 @@
-import { createError } from '../lib/errors.ts'
+import { createError } from '../lib/protocol/errors.ts'
 
 const MAX_BITS = 15
 /** First length (or distance) of each symbol, and how many bits are added to it: RFC 1951, 3.2.5. */
@@ -15,8 +15,8 @@ const CODE_LENGTH_ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2
 interface Huffman { readonly counts: Uint16Array, readonly symbols: Uint16Array }
 
 /**
- * Inflates zlib data (RFC 1950), for browsers: their own inflating is asynchronous, and messages must stay in order.
- * Small rather than fast. Throws PIT_ERR_INFLATE, PIT_ERR_INFLATE_SIZE.
+ * Inflates zlib data (RFC 1950), for runtimes that have no DecompressionStream: the option `inflate`. Small rather than fast.
+ * Throws PIT_ERR_INFLATE, PIT_ERR_INFLATE_SIZE.
  * @param maxBytes of the result, default 16 MiB
  */
 export function inflate (data: Uint8Array, maxBytes = 0x1000000): Uint8Array {

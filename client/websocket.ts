@@ -1,4 +1,4 @@
-import { createError } from '../lib/errors.ts'
+import { createError } from '../lib/protocol/errors.ts'
 import { noHandler, type ClientTransport } from './transport.ts'
 
 /** The part of the browsers' WebSocket that is used; the `ws` package's fits too. */
@@ -13,8 +13,8 @@ export interface WebSocketLike {
 }
 export type WebSocketConstructor = new (url: string) => WebSocketLike
 
-/** Opens a WebSocket. Rejects when it closes before it is open. */
-export function openWebSocket (url: string, WebSocket: WebSocketConstructor): Promise<ClientTransport> {
+/** Opens a WebSocket. Rejects when it closes before it is open; closes it when `signal` aborts. */
+export function openWebSocket (url: string, WebSocket: WebSocketConstructor, signal: AbortSignal): Promise<ClientTransport> {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(url)
     const transport: ClientTransport = {
@@ -22,6 +22,7 @@ export function openWebSocket (url: string, WebSocket: WebSocketConstructor): Pr
       write (bytes) { socket.send(bytes) },
       close () { socket.close() }
     }
+    signal.addEventListener('abort', transport.close)
     socket.binaryType = 'arraybuffer'
     socket.onopen = () => resolve(transport)
     socket.onmessage = ({ data }: { data: ArrayBuffer }) => transport.handler.onData(new Uint8Array(data))

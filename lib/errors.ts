@@ -1,3 +1,8 @@
+import { errorOf, type ErrorDetails, type ErrorRow, type PitayaError } from './pitaya-error.ts'
+import { clientErrors, protocolErrors, wireErrors } from './protocol/errors.ts'
+
+export { isPitayaError, PitayaError } from './pitaya-error.ts'
+
 /**
  * The one table of errors. A row: HTTP-like status, text with `%s` places, and for errors that end a connection the close reason.
  * The code that clients see is `PIT-` and the status, unless the row names another (`wire`), as Pitaya's clients match on it.
@@ -22,19 +27,7 @@ const table = {
   PIT_ERR_SERVER_ID: { status: 500, text: 'fastify-pitaya: server id "%s" is held by another living server: give this one an id of its own (serverId)' },
 
   // wire: what arrived cannot be read; the connection is closed with 4500
-  PIT_ERR_PACKET_TYPE: { status: 400, text: 'wrong packet type', close: 'badPacket' },
-  PIT_ERR_PACKET_SIZE: { status: 413, text: 'packet size exceed', close: 'badPacket' },
-  PIT_ERR_PACKET_HEADER: { status: 400, text: 'invalid header', close: 'badPacket' },
-  PIT_ERR_PACKET_TRUNCATED: { status: 400, text: 'received less data than expected', close: 'badPacket' },
-  PIT_ERR_MESSAGE: { status: 400, text: 'invalid message', close: 'badPacket' },
-  PIT_ERR_MESSAGE_TYPE: { status: 400, text: 'wrong message type', close: 'badPacket' },
-  PIT_ERR_MESSAGE_ID: { status: 400, text: 'invalid message id', close: 'badPacket' },
-  PIT_ERR_ROUTE_CODE: { status: 400, text: 'route info not found in dictionary', close: 'badPacket' },
-  PIT_ERR_ROUTE_SIZE: { status: 400, text: 'route is longer than 255 bytes', close: 'badPacket' },
-  PIT_ERR_INFLATE: { status: 400, text: 'compressed data cannot be inflated', close: 'badPacket' },
-  PIT_ERR_INFLATE_SIZE: { status: 413, text: 'compressed data inflates beyond the limit', close: 'badPacket' },
-  PIT_ERR_STATE: { status: 400, text: 'packet not allowed in this state', close: 'badPacket' },
-  PIT_ERR_PROXY_HEADER: { status: 400, text: 'invalid PROXY protocol header', close: 'badPacket' },
+  ...wireErrors,
 
   // upgrade: answered by HTTP
   PIT_ERR_ORIGIN: { status: 403, text: 'origin not allowed: list it in acceptors.websocket.origins' },
@@ -43,7 +36,7 @@ const table = {
   PIT_ERR_DRAINING: { status: 503, text: 'server is shutting down' },
 
   // handshake
-  PIT_ERR_HANDSHAKE: { status: 400, text: 'handshake: %s', close: 'handshakeRejected' },
+  PIT_ERR_HANDSHAKE: protocolErrors.PIT_ERR_HANDSHAKE,
   PIT_ERR_HANDSHAKE_REFUSED: { status: 401, text: '%s', close: 'handshakeRejected' },
   PIT_ERR_HANDSHAKE_TIMEOUT: { status: 408, text: 'handshake time-out', close: 'handshakeTimeout' },
   PIT_ERR_FULL: { status: 503, text: 'server is full', close: 'overload' },
@@ -53,7 +46,7 @@ const table = {
   PIT_ERR_ROUTE: { status: 400, text: 'invalid route' },
   PIT_ERR_REQUEST_ID: { status: 400, text: 'request id 0 can not be answered' },
   PIT_ERR_NOTIFY_ROUTE: { status: 400, text: 'tried to request a notify route' },
-  PIT_ERR_BODY: { status: 400, text: '%s' },
+  PIT_ERR_BODY: protocolErrors.PIT_ERR_BODY,
   PIT_ERR_NOT_FOUND: { status: 404, text: 'pitaya/handler: %s not found' },
   PIT_ERR_NO_SERVER: { status: 503, text: 'no servers available of this type' },
   PIT_ERR_NULL_REPLY: { status: 500, wire: 'PIT-000', text: 'reply must not be null' },
@@ -62,6 +55,8 @@ const table = {
   PIT_ERR_HANDLER_TIMEOUT: { status: 504, text: 'handler time-out' },
   PIT_ERR_RATE: { status: 429, text: 'too many messages' },
   PIT_ERR_BUSY: { status: 503, text: 'server is busy' },
+  PIT_ERR_EVOLUTION: { status: 422, text: '%s' },
+  PIT_ERR_CONTRACT: { status: 409, text: 'contract: %s' },
 
   // sessions, pushes, groups: thrown to the caller in the server
   PIT_ERR_CLOSED: { status: 499, text: 'broken low-level pipe' },
@@ -104,9 +99,8 @@ const table = {
   PIT_ERR_ADMIN_RATE: { status: 429, text: 'too many failed attempts: wait a minute' },
 
   // client
-  PIT_ERR_CLIENT_TIMEOUT: { status: 504, text: 'no answer within %s ms' },
-  PIT_ERR_CLIENT_CLOSED: { status: 498, text: 'connection closed before the answer: outcome unknown' }
-} as const satisfies Record<string, { status: number, text: string, wire?: string, close?: CloseReason }>
+  ...clientErrors
+} as const satisfies Record<string, ErrorRow>
 
 /**
  * Close codes: 4000 to 4499 mean "come back, with backoff", 4500 to 4999 "do not come back".
@@ -129,66 +123,10 @@ export const closes = {
 
 export type CloseReason = keyof typeof closes
 export type ErrorCode = keyof typeof table
-type Metadata = Record<string, string>
-
-const brand = Symbol.for('fastify-pitaya.error')
-
-/**
- * An error that clients may see. Thrown by a handler, its `code`, message and metadata are the answer;
- * anything else a handler throws is answered `PIT-500` and its text stays in the log.
- * The server's own errors have a code of the table (`PIT_ERR_...`); `wireCode` is what travels (protocol.md 1.8).
- */
-export class PitayaError extends Error {
-  override readonly name = 'PitayaError'
-  readonly code: string
-  readonly metadata: Metadata | undefined
-  readonly statusCode: number
-
-  /**
-   * @param code application code, free text such as `GAME-001`
-   * @param message what the client may read
-   * @param metadata text by text, sent along
-   */
-  constructor (code: string, message = '', metadata?: Metadata, options?: { statusCode?: number, cause?: unknown }) {
-    super(message, options?.cause === undefined ? undefined : { cause: options.cause })
-    this.code = code
-    this.metadata = metadata
-    this.statusCode = options?.statusCode ?? 400
-  }
-
-  get [brand] (): true { return true }
-
-  /** The code on the wire: `PIT-404` for an error of the table, else `code` as it is. */
-  get wireCode (): string {
-    const row = rowOf(this.code)
-    return row === undefined ? this.code : row.wire ?? `PIT-${row.status}`
-  }
-
-  /** The close reason of an error that ends a connection. */
-  get close (): CloseReason | undefined { return rowOf(this.code)?.close }
-}
-
-/** True for a PitayaError of this or of another copy of the package. */
-export function isPitayaError (error: unknown): error is PitayaError {
-  try {
-    return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[brand] === true
-  } catch { return false }
-}
-
-/** Makes an error of the table; `values` fill the places of its text, or `text` says it more precisely. */
-export function createError (
-  code: ErrorCode, values: ReadonlyArray<string | number> = [], options: { text?: string, metadata?: Metadata, cause?: unknown } = {}
-): PitayaError {
-  const row: Row = table[code]
-  let next = 0
-  const text = options.text ?? (row.text.includes('%s') ? row.text.replace(/%s/g, () => String(values[next++] ?? '')) : row.text)
-  const { stackTraceLimit } = Error
-  if (row.close !== undefined || fromClients.has(code)) Error.stackTraceLimit = 0
-  try {
-    return new PitayaError(code, text, options.metadata, { statusCode: row.status, cause: options.cause })
-  } finally {
-    Error.stackTraceLimit = stackTraceLimit
-  }
+/** Makes an error of the table; `values` fill the places of its text, or `details.text` says it more precisely. */
+export function createError (code: ErrorCode, values: ReadonlyArray<string | number> = [], details: ErrorDetails = {}): PitayaError {
+  const row: ErrorRow = table[code]
+  return errorOf(code, row, values, details, row.close !== undefined || fromClients.has(code))
 }
 
 /**
@@ -198,7 +136,7 @@ export function createError (
 const fromClients: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'PIT_ERR_ROUTE_EMPTY', 'PIT_ERR_ROUTE', 'PIT_ERR_REQUEST_ID', 'PIT_ERR_NOTIFY_ROUTE', 'PIT_ERR_BODY', 'PIT_ERR_NOT_FOUND',
   'PIT_ERR_NO_SERVER', 'PIT_ERR_RATE', 'PIT_ERR_BUSY', 'PIT_ERR_HANDLER_TIMEOUT', 'PIT_ERR_CLUSTER_DOWN', 'PIT_ERR_RPC_PENDING',
-  'PIT_ERR_SERVER_UNKNOWN', 'PIT_ERR_SERVER_LOST', 'PIT_ERR_RPC_TIMEOUT'
+  'PIT_ERR_SERVER_UNKNOWN', 'PIT_ERR_SERVER_LOST', 'PIT_ERR_RPC_TIMEOUT', 'PIT_ERR_EVOLUTION', 'PIT_ERR_CONTRACT'
 ])
 
 /** All codes, for the document and its test. */
@@ -217,12 +155,6 @@ export interface ErrorDescription { code: ErrorCode, status: number, wireCode: s
 
 /** A row of the table as readers see it. */
 export function describeError (code: ErrorCode): ErrorDescription {
-  const row: Row = table[code]
+  const row: ErrorRow = table[code]
   return { code, status: row.status, wireCode: row.wire ?? `PIT-${row.status}`, text: row.text, close: row.close }
-}
-
-type Row = { status: number, text: string, wire?: string, close?: CloseReason }
-
-function rowOf (code: string): Row | undefined {
-  return Object.hasOwn(table, code) ? table[code as ErrorCode] : undefined
 }

@@ -10,19 +10,36 @@ export type ClientOf<T extends Structures> = [Clashes<T[number]>] extends [never
 /** Stands for the client when two handler structures declare the push `Route` with different payloads: give it one schema. */
 export interface ClashingPushes<Route> { readonly pushWithTwoPayloads: Route }
 
+export interface ClientRequestOptions {
+  /** Milliseconds this request may wait for its answer. Default: the client's `timeoutMs`. */
+  timeoutMs?: number
+  /** Ends the waiting: the request rejects with its reason. The server is not told. */
+  signal?: AbortSignal
+}
+
+/** Messages of one push, in the order they came. */
+export interface PushIterator<T> extends AsyncIterableIterator<T, undefined> {
+  /** Messages that a loop which was too slow has lost. */
+  readonly dropped: number
+  [Symbol.asyncIterator] (): PushIterator<T>
+  return (): Promise<IteratorResult<T, undefined>>
+}
+
 /** Routes are `handler.method`, or the same after any server type: `chat.room.join`. */
 export interface TypedClient<T extends Structures> {
   /** Resolves with the answer; rejects with the PitayaError the server answered. */
-  request<R extends keyof Answers<T>> (route: R, ...body: Bodies<T, 'request'>[R]): Promise<Answers<T>[R]>
+  request<R extends keyof Answers<T>> (route: R, ...body: Bodies<T, 'request', [options?: ClientRequestOptions]>[R]): Promise<Answers<T>[R]>
   request<F extends string> (
-    route: Prefixed<F, keyof Answers<T>>, ...body: Bodies<T, 'request'>[Unprefixed<F, keyof Answers<T>>]
+    route: Prefixed<F, keyof Answers<T>>, ...body: Bodies<T, 'request', [options?: ClientRequestOptions]>[Unprefixed<F, keyof Answers<T>>]
   ): Promise<Answers<T>[Unprefixed<F, keyof Answers<T>>]>
-  notify<R extends keyof Bodies<T, 'notify'>> (route: R, ...body: Bodies<T, 'notify'>[R]): void
+  notify<R extends keyof Bodies<T, 'notify', []>> (route: R, ...body: Bodies<T, 'notify', []>[R]): void
   notify<F extends string> (
-    route: Prefixed<F, keyof Bodies<T, 'notify'>>, ...body: Bodies<T, 'notify'>[Unprefixed<F, keyof Bodies<T, 'notify'>>]
+    route: Prefixed<F, keyof Bodies<T, 'notify', []>>, ...body: Bodies<T, 'notify', []>[Unprefixed<F, keyof Bodies<T, 'notify', []>>]
   ): void
   /** Calls `callback` with every such push. Returns the function that ends it. */
   on<R extends keyof Pushes<T>> (push: R, callback: (message: Pushes<T>[R]) => void): () => void
+  /** The push as a stream: `limit` messages wait for a slow loop (default 1,000), then the oldest are dropped. */
+  pushes<R extends keyof Pushes<T>> (push: R, options?: { limit?: number }): PushIterator<Pushes<T>[R]>
 }
 
 /** `Full` if it is one of `Routes` after a server type; else the routes, for the error to list. */
@@ -32,10 +49,10 @@ export type Unprefixed<Full, Routes> = Full extends `${string}.${infer R extends
 // Flat tables by name: a route is looked up, never matched against a union of patterns (quadratic). Their keys are plain unions:
 // the keys of a mapped type with an `as` clause are computed anew at every call.
 
-/** Arguments after the route, by `handler.method`: the body; none, or undefined, where no body is declared. */
-export type Bodies<T extends Structures, Kind extends Method['kind']> = {
+/** Arguments after the route, by `handler.method`: the body (none, or undefined, where no body is declared), then `More`. */
+export type Bodies<T extends Structures, Kind extends Method['kind'], More extends unknown[]> = {
   readonly [R in RouteOf<T[number], Kind>]: MethodAt<T[number], R> extends { readonly body: infer S }
-    ? S extends undefined ? [body?: undefined] : [body: Payload<S>]
+    ? S extends undefined ? [body?: undefined, ...More] : [body: Payload<S>, ...More]
     : never
 }
 /** Answers by `handler.method`. */

@@ -1,5 +1,5 @@
 // Apart from handshake.ts so that a browser client need not carry the schema library.
-import { createError } from '../errors.ts'
+import { createError } from './errors.ts'
 import type { RouteDictionary } from './route.ts'
 
 /** Error of a refused handshake, as `toWireError` gives it. */

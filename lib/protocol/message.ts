@@ -1,4 +1,4 @@
-import { createError } from '../errors.ts'
+import { createError } from './errors.ts'
 import { encodeUtf8 } from './utf8.ts'
 
 export const MessageType = { request: 0, notify: 1, response: 2, push: 3 } as const

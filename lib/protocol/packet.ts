@@ -1,4 +1,4 @@
-import { createError } from '../errors.ts'
+import { createError } from './errors.ts'
 
 export const PacketType = { handshake: 1, ack: 2, heartbeat: 3, data: 4, kick: 5 } as const
 export type PacketType = typeof PacketType[keyof typeof PacketType]

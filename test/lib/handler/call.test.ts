@@ -1,4 +1,5 @@
 import t from 'tap'
+import { createError } from '../../../lib/errors.ts'
 import { deflateSync } from 'node:zlib'
 import { randomBytes } from 'node:crypto'
 import { Type } from '@sinclair/typebox'
@@ -88,7 +89,7 @@ t.test('a result that cannot be serialized is PIT-500: BigInt, cycle, throwing t
 t.test('an answer that the connection refuses becomes an error answer', async (t) => {
   const { connect, call, dispatcher } = createCore([defineHandlers('room', { ask: request(() => {}), later: request(async () => {}) })])
   const { session, client } = connect()
-  client.onRespond = ({ isError }) => { if (!isError) throw new PitayaError('PIT_ERR_PACKET_SIZE', 'packet size exceed') }
+  client.onRespond = ({ isError }) => { if (!isError) throw createError('PIT_ERR_PACKET_SIZE') }
   call(session, 1, 'room.ask')
   call(session, 2, 'room.later')
   await dispatcher.idle()

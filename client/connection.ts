@@ -1,0 +1,162 @@
+import { PitayaError } from '../lib/pitaya-error.ts'
+import { createError } from '../lib/protocol/errors.ts'
+import { parseHandshakeAnswer, type HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
+import { encodeMessage, type MessageType } from '../lib/protocol/message.ts'
+import { encodePacket, PacketType } from '../lib/protocol/packet.ts'
+import type { ClientCodec, ClientSerializer } from './codec.ts'
+import { Inbox, type InboxOptions, type InboxOwner } from './inbox.ts'
+import { decodeJson, encodeJson } from './json.ts'
+import type { CloseInfo } from './options.ts'
+import type { ClientTransport, TransportOpener } from './transport.ts'
+
+/** Intervals of silence after which a server is taken for dead. */
+const MAX_UNANSWERED = 2
+const EMPTY = new Uint8Array(0)
+const KICKED: CloseInfo = { code: 4504, reason: 'kicked' }
+
+export interface ConnectionOptions extends InboxOptions {
+  user: unknown
+  connectMs: number
+  /** The first one is asked for. */
+  serializers: readonly ClientSerializer[]
+}
+
+export interface ConnectionOwner {
+  onOpen (): void
+  onResponse (id: number, data: Uint8Array, isError: boolean): void
+  onPush (route: string, data: Uint8Array): void
+  /** Once. `error` says more where the connection was never open, or was ended by us. */
+  onEnd (info: CloseInfo, error: unknown, retryAfterMs: number): void
+}
+
+/** One connection, from being opened to its end. */
+export class Connection implements InboxOwner {
+  answer: HandshakeAnswer | undefined
+  /** Set when it is open. */
+  codec!: ClientCodec
+  isEnded = false
+  #options: ConnectionOptions
+  #owner: ConnectionOwner
+  #inbox: Inbox
+  #transport: ClientTransport | undefined
+  #opening = new AbortController()
+  #deadline: ReturnType<typeof setTimeout> | undefined
+  #heartbeat: ReturnType<typeof setInterval> | undefined
+  #routes = new Map<number, string>()
+  #kicked: CloseInfo | undefined
+
+  constructor (options: ConnectionOptions, owner: ConnectionOwner) {
+    this.#options = options
+    this.#owner = owner
+    this.#inbox = new Inbox(this, options)
+  }
+
+  /** Asks for the user, opens the transport and greets; whatever of that fails, or takes too long, ends it. */
+  start (open: TransportOpener): void {
+    const { connectMs, user } = this.#options
+    this.#deadline = setTimeout(
+      () => this.#fail(createError('PIT_ERR_CLIENT_TIMEOUT', [], { text: `no handshake answer within ${connectMs} ms` })), connectMs)
+    const fail = (error: unknown): void => this.#fail(error)
+    try {
+      after(typeof user === 'function' ? user() : user, fail, (user) => {
+        if (!this.isEnded) after(open(this.#opening.signal), fail, (transport) => this.#greet(transport, user))
+      })
+    } catch (error) {
+      fail(error)
+    }
+  }
+
+  /** @throws what the codec or the route's length is to blame for; nothing was sent then */
+  encode (type: MessageType, id: number, route: string, body: unknown): Uint8Array {
+    return encodeMessage({ type, id, route, routeCode: this.answer!.dict.get(route), data: this.codec.encode(route, 'body', body) })
+  }
+
+  send (message: Uint8Array): void { this.#write(PacketType.data, message) }
+
+  /** Ends it now: whoever waits for the other side's goodbye waits for one that may be gone. */
+  end (info: CloseInfo, error?: unknown, retryAfterMs = 0): void {
+    if (this.isEnded) return
+    this.isEnded = true
+    clearTimeout(this.#deadline)
+    clearInterval(this.#heartbeat)
+    this.#opening.abort()
+    this.#transport?.close()
+    this.#owner.onEnd(this.#kicked ?? info, error, retryAfterMs)
+  }
+
+  onHandshake (body: Uint8Array): void {
+    if (this.answer !== undefined) throw createError('PIT_ERR_STATE')
+    const answer = this.answer = parseHandshakeAnswer(decodeJson(body))
+    const { code, dict, heartbeatSeconds, serializer } = answer
+    if (code !== 200) { this.#refused(answer); return }
+    const member = this.#options.serializers.find(({ name }) => name === serializer)
+    if (member === undefined) throw createError('PIT_ERR_HANDSHAKE', [`the server speaks ${serializer}`])
+    this.codec = member.codec(answer)
+    for (const [route, code] of dict) this.#routes.set(code, route)
+    clearTimeout(this.#deadline)
+    this.#write(PacketType.ack, EMPTY)
+    if (heartbeatSeconds > 0) this.#beat(heartbeatSeconds * 1000)
+    this.#owner.onOpen()
+  }
+
+  onResponse (id: number, data: Uint8Array, isError: boolean): void { this.#owner.onResponse(id, data, isError) }
+
+  onPush (text: string, code: number, data: Uint8Array): void {
+    const route = code === -1 ? text : this.#routes.get(code)
+    if (route !== undefined) this.#owner.onPush(route, data)
+  }
+
+  onKick (body: Uint8Array): void {
+    this.#kicked = body.length === 0 ? KICKED : decodeJson(body) as CloseInfo
+  }
+
+  onUnreadable (error: unknown): void {
+    this.end({ code: 4500, reason: error instanceof Error ? error.message : 'bad packet' }, error)
+  }
+
+  #greet (transport: ClientTransport, user: unknown): void {
+    if (this.isEnded) { transport.close(); return }
+    this.#transport = transport
+    transport.handler = {
+      onData: (bytes) => { if (!this.isEnded) this.#inbox.read(bytes) },
+      onClose: (code, reason) => this.#inbox.afterAll(() => this.end({ code, reason }))
+    }
+    const serializer = this.#options.serializers[0]!.name
+    const sys = { platform: 'js', libVersion: '0.1.0', clientBuildNumber: '1', clientVersion: '0.1.0', serializer, closeReason: true }
+    this.#write(PacketType.handshake, encodeJson({ sys, user: user ?? {} }))
+  }
+
+  #refused ({ code, error, retryAfterMs }: HandshakeAnswer): void {
+    const { code: name = `PIT-${code}`, msg = 'the server refused the handshake', metadata } = error ?? {}
+    const more = retryAfterMs === undefined ? metadata : { ...metadata, retryAfterMs: String(retryAfterMs) }
+    const refusal = new PitayaError(name, msg, more)
+    this.end({ code: code === 503 ? 4008 : 4503, reason: msg, error: refusal }, refusal, retryAfterMs)
+  }
+
+  #beat (intervalMs: number): void {
+    let unanswered = 0
+    this.#heartbeat = setInterval(() => {
+      // Counted, not timed: a timer that comes late (a blocked page, a lid closed) is no silence.
+      unanswered = this.#inbox.packets === 0 ? unanswered + 1 : 0
+      this.#inbox.packets = 0
+      if (unanswered === MAX_UNANSWERED) this.#fail(createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'the server is silent' }))
+      else this.#write(PacketType.heartbeat, EMPTY)
+    }, intervalMs)
+    // In Node a connection alone, not its heartbeat, keeps the process.
+    ;(this.#heartbeat as { unref?: () => void }).unref?.()
+  }
+
+  #fail (error: unknown): void {
+    this.end({ code: 1006, reason: error instanceof Error ? error.message : String(error) }, error)
+  }
+
+  #write (type: PacketType, body: Uint8Array): void {
+    if (!this.isEnded) this.#transport!.write(encodePacket(type, body))
+  }
+}
+
+/** Goes on at once where there is nothing to wait for. */
+function after<T> (value: T | Promise<T>, fail: (error: unknown) => void, next: (value: T) => void): void {
+  if (typeof (value as Promise<T> | undefined)?.then === 'function') (value as Promise<T>).then(next).catch(fail)
+  else next(value as T)
+}

@@ -1,0 +1,39 @@
+import { createError } from '../lib/protocol/errors.ts'
+
+interface Waiting {
+  readonly route: string
+  resolve (answer: unknown): void
+  reject (error: unknown): void
+  readonly timer: ReturnType<typeof setTimeout>
+  readonly signal: AbortSignal | undefined
+  onAbort: (() => void) | undefined
+}
+
+/** Requests that wait for their answers, by id. Whatever ends one of them frees all that it held. */
+export class PendingRequests {
+  #waiting = new Map<number, Waiting>()
+
+  /** Rejects after `timeoutMs` with PIT_ERR_CLIENT_TIMEOUT, and with the signal's reason when it aborts. */
+  add (id: number, route: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => this.take(id)?.reject(createError('PIT_ERR_CLIENT_TIMEOUT', [timeoutMs])), timeoutMs)
+      const onAbort = signal === undefined ? undefined : () => this.take(id)?.reject(signal.reason)
+      if (onAbort !== undefined) signal!.addEventListener('abort', onAbort)
+      this.#waiting.set(id, { route, resolve, reject, timer, signal, onAbort })
+    })
+  }
+
+  /** The request of an answer; undefined when nobody waits for it any more. */
+  take (id: number): Waiting | undefined {
+    const waiting = this.#waiting.get(id)
+    if (waiting === undefined) return undefined
+    this.#waiting.delete(id)
+    clearTimeout(waiting.timer)
+    if (waiting.onAbort !== undefined) waiting.signal!.removeEventListener('abort', waiting.onAbort)
+    return waiting
+  }
+
+  rejectAll (error: Error): void {
+    for (const id of [...this.#waiting.keys()]) this.take(id)!.reject(error)
+  }
+}

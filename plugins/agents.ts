@@ -16,7 +16,7 @@ const GOODBYE_MS = 2000
 /** `pitayaAgents`: takes connections from acceptors. What depends on the registered handlers is made when the app gets ready. */
 const agents: FastifyPluginAsync<{ runtime: Runtime }> = async (fastify, { runtime }) => {
   const { options, serializers, wheel, log } = runtime
-  const { pitayaSessions: sessions, pitayaHandlers: handlers } = fastify
+  const { pitayaSessions: sessions, pitayaHandlers: handlers, pitayaCluster: cluster } = fastify
   const { serverId, limits: given, heartbeatMs, compressFrom, defaultSerializer } = options
   const limits = { ...given, heartbeatMs, closeMs: GOODBYE_MS }
   const pool = new Agents({
@@ -42,10 +42,11 @@ const agents: FastifyPluginAsync<{ runtime: Runtime }> = async (fastify, { runti
       user: findSchema('user', options.handshake.user, definitions),
       serializers: serializers.map(({ name }) => name),
       defaultSerializer,
+      schemas: (has) => cluster.parts.schemas.greeting(has),
       log
     })
     pool.prepare(answers, greeter)
   })
 }
 
-export default fp(agents, { name: 'pitaya-agents', fastify: '5.x', dependencies: ['pitaya-sessions', 'pitaya-handlers'] })
+export default fp(agents, { name: 'pitaya-agents', fastify: '5.x', dependencies: ['pitaya-sessions', 'pitaya-handlers', 'pitaya-cluster'] })

@@ -258,7 +258,7 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     this.session.serializerIndex = greeting.serializerIndex
     this.#request = undefined
     this.#state = State.greeted
-    this.#writeHandshake(this.#host.answers.accept(greeting.serializerName))
+    this.#writeHandshake(this.#host.answers.accept(greeting.serializerName, greeting.extraSys))
   }
 
   /** Reads what came meanwhile, then goes on reading. */

@@ -34,6 +34,8 @@ export interface GreeterOptions {
   /** Names in the order of `serializerIndex`. */
   readonly serializers: readonly string[]
   readonly defaultSerializer: string
+  /** What the answer tells clients of the schemas that they lack. @param has fingerprint of what they have */
+  readonly schemas?: (has: string) => string
   readonly log: Logger
 }
 
@@ -54,7 +56,8 @@ export class Greeter {
   /** @throws PIT_ERR_HANDSHAKE, or what a validator or the bind threw */
   greet (session: Session, body: Uint8Array, request: unknown): MaybePromise<Greeting> {
     const { sys, user } = normalizeHandshake(parse(body))
-    const greeting = { sys, user: this.#checkUser === undefined ? user : this.#checkUser(user), ...this.#choose(sys.serializer) }
+    const extraSys = sys.schemas === undefined ? undefined : this.#options.schemas?.(sys.schemas)
+    const greeting = { sys, user: this.#checkUser === undefined ? user : this.#checkUser(user), ...this.#choose(sys.serializer), extraSys }
     if (this.#validators.length === 0) return greeting
     return this.#validate(session, greeting, request, 0)
   }

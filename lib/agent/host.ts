@@ -33,6 +33,8 @@ export interface Greeting {
   readonly user: unknown
   readonly serializerIndex: number
   readonly serializerName: string
+  /** Further members of the answer's `sys`, as JSON text without braces. */
+  readonly extraSys?: string | undefined
 }
 
 /** What agents of one server share: everything decided before the first connection. */

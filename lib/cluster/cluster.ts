@@ -7,7 +7,6 @@ import { logFailure } from '../log-failure.ts'
 import type { RemoteCallOptions } from '../remote/client-types.ts'
 import type { Runtime } from '../runtime.ts'
 import type { SessionPool } from '../session/pool.ts'
-import { encodeContract } from './contract.ts'
 import type { Discovery, ServerInfo } from './discovery/discovery.ts'
 import { removeFrontend } from './janitor.ts'
 import { createParts, type Parts } from './parts.ts'
@@ -115,9 +114,7 @@ export class Cluster {
     events.open()
     await clusterGroups?.open()
     await transport.flush()
-    const contract = encodeContract(service.handlers)
-    await contracts.put(contract)
-    discovery.update({ contract: contract.name, events: events.kinds })
+    discovery.update({ contract: await contracts.publish(service.contract), events: events.kinds })
     await discovery.start({
       onAdd: (server) => this.#came(server),
       onUpdate: (server) => this.#changed(server),
@@ -189,7 +186,7 @@ export class Cluster {
   /** What the store may have lost is put back. */
   #restore (isReborn: boolean): void {
     const { contracts, bindings, clusterGroups } = this.parts
-    this.#quietly(contracts.put(encodeContract(this.#options.service.handlers)))
+    this.#quietly(contracts.restore())
     this.#quietly(bindings?.reconcile())
     this.#quietly(clusterGroups?.reconcile({ isReborn }))
   }
@@ -203,16 +200,17 @@ export class Cluster {
     const { router, events, contracts } = this.parts
     router.trust(server.id)
     events.serversChanged()
-    if (!contracts.isKnown(server.contract)) this.#quietly(contracts.learn(server))
+    if (!contracts.isKnown(server)) this.#quietly(contracts.learn(server))
   }
 
   #lost (server: ServerInfo, why: 'left' | 'lease'): void {
-    const { rpc, router, forwarder, events } = this.parts
+    const { rpc, router, forwarder, events, contracts } = this.parts
     const { id, type, frontend } = server
     this.#log.info({ peer: id, peerType: type, why }, 'server is gone')
     rpc.failPeer(id)
     router.trust(id)
     forwarder.forget(id)
+    contracts.left(server)
     events.serversChanged()
     if (frontend && this.#isEldest()) this.#cleanUp(server)
   }

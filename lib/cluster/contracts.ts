@@ -1,35 +1,68 @@
+import { findBreaks, type Break } from '../contract/breaks.ts'
+import { decodeContract, encodeContract, type Contract, type EncodedContract } from '../contract/contract.ts'
+import type { SchemaSets } from '../contract/schema-sets.ts'
 import { isPitayaError } from '../errors.ts'
-import { decodeContract, type Contract, type EncodedContract } from './contract.ts'
+import type { Logger } from '../handler/types.ts'
 import type { Discovery, ServerInfo } from './discovery/discovery.ts'
 import type { Forwarder } from './forwarder.ts'
 import type { Store } from './stores/store.ts'
 
+export interface ContractsOptions {
+  readonly store: Store
+  readonly discovery: Discovery
+  readonly forwarder: Forwarder
+  readonly schemas: SchemaSets
+  readonly log: Logger
+}
+
+/** What clients that know the contract of `server` cannot use elsewhere. */
+export interface ServerBreak extends Break { readonly server: string }
+
 const KEY = 'contract'
+/** Breaks that are told of one server. */
+const MAX_BREAKS = 100
 
 /** Contracts of the servers that are there: in the store each under its own hash, here as long as somebody has it. */
 export class Contracts {
-  #store: Store
-  #discovery: Discovery
-  #forwarder: Forwarder
-  #known = new Map<string, Contract>()
+  readonly #options: ContractsOptions
+  readonly #known = new Map<string, Contract>()
+  /** Name of the contract by server id, once it was told. */
+  readonly #told = new Map<string, string>()
+  /** By the names of two contracts. */
+  readonly #breaks = new Map<string, readonly Break[]>()
+  /** Contracts of this type that were compared with this server's. */
+  readonly #compared = new Set<string>()
+  #own: EncodedContract | undefined
 
-  constructor (store: Store, discovery: Discovery, forwarder: Forwarder) {
-    this.#store = store
-    this.#discovery = discovery
-    this.#forwarder = forwarder
+  constructor (options: ContractsOptions) {
+    this.#options = options
   }
 
-  /** Rejects with PIT_ERR_STORE. */
-  async put ({ name, bytes }: EncodedContract): Promise<void> {
-    await this.#store.create(`${KEY}.${name}`, bytes)
+  /**
+   * Puts this server's own contract where the others find it. Rejects with PIT_ERR_STORE.
+   * @returns its name
+   */
+  async publish (contract: Contract): Promise<string> {
+    const own = this.#own = encodeContract(contract)
+    this.#known.set(own.name, contract)
+    this.#options.schemas.setOwn(contract)
+    if (!own.hasSchemas) this.#options.log.warn({ routes: contract.routes.size }, 'the contract is too large for the store: clients behind other servers get none of its schemas')
+    await this.restore()
+    return own.name
   }
 
-  /** Reads a server's contract, unless it is known, and tells the forwarder. What cannot be read is tried again with the next renewal. */
-  async learn ({ contract: name, type }: ServerInfo): Promise<void> {
-    if (name === '') return
+  /** Puts it there again, in case the store lost it. Rejects with PIT_ERR_STORE. */
+  async restore (): Promise<void> {
+    if (this.#own !== undefined) await this.#options.store.create(`${KEY}.${this.#own.name}`, this.#own.bytes)
+  }
+
+  /** Reads a server's contract, unless it is known, and tells who must know. What cannot be read is tried again with the next renewal. */
+  async learn (server: ServerInfo): Promise<void> {
+    const { contract: name, id, type } = server
+    if (this.isKnown(server)) return
     try {
       if (!this.#known.has(name)) {
-        const entry = await this.#store.get(`${KEY}.${name}`)
+        const entry = await this.#options.store.get(`${KEY}.${name}`)
         if (entry === undefined) return
         this.#known.set(name, decodeContract(entry.value))
       }
@@ -37,21 +70,74 @@ export class Contracts {
       if (!isPitayaError(error)) throw error
       return
     }
-    if (type === this.#discovery.self.type) return
-    const names = new Set(this.#discovery.all().filter((server) => server.type === type).map(({ contract }) => contract))
-    this.#forwarder.learn(type, [...names].flatMap((name) => this.#known.get(name) ?? []))
+    // It may have gone meanwhile.
+    if (this.#options.discovery.get(id)?.contract !== name) return
+    this.#told.set(id, name)
+    if (type === this.#options.discovery.self.type) this.#compare(server)
+    else this.#tell(type)
   }
 
-  isKnown (name: string): boolean { return name === '' || this.#known.has(name) }
+  /** A server is gone. */
+  left ({ id, type }: ServerInfo): void {
+    if (this.#told.delete(id) && type !== this.#options.discovery.self.type) this.#tell(type)
+  }
+
+  isKnown ({ id, contract }: ServerInfo): boolean { return contract === '' || this.#told.get(id) === contract }
+
+  /** Empty: not known. */
+  fingerprintOf ({ contract }: ServerInfo): string { return this.#known.get(contract)?.fingerprint ?? '' }
+
+  /** What clients that know the contract of another server of its type cannot use on this one: at most 100. */
+  breaksOf (server: ServerInfo): ServerBreak[] {
+    const breaks: ServerBreak[] = []
+    for (const peer of this.#options.discovery.all()) {
+      if (peer.type !== server.type || peer.id === server.id) continue
+      for (const { route, why } of this.#between(server.contract, peer.contract)) breaks.push({ server: peer.id, route, why })
+    }
+    return breaks.slice(0, MAX_BREAKS)
+  }
 
   /** Forgets what nobody has any more; with `everywhere` in the store too, which one server does. */
   async forget (everywhere: boolean): Promise<void> {
-    const used = new Set(this.#discovery.all().map(({ contract }) => contract))
-    for (const name of this.#known.keys()) if (!used.has(name)) this.#known.delete(name)
+    const { store, discovery } = this.#options
+    const used = new Set(discovery.all().map(({ contract }) => contract))
+    for (const name of this.#known.keys()) if (!used.has(name) && name !== this.#own?.name) this.#known.delete(name)
+    this.#breaks.clear()
     if (!everywhere) return
-    for (const key of await this.#store.keys(`${KEY}.*`)) {
-      const entry = used.has(key.slice(KEY.length + 1)) ? undefined : await this.#store.get(key)
-      if (entry !== undefined) await this.#store.delete(key, entry.revision)
+    for (const key of await store.keys(`${KEY}.*`)) {
+      const entry = used.has(key.slice(KEY.length + 1)) ? undefined : await store.get(key)
+      if (entry !== undefined) await store.delete(key, entry.revision)
     }
+  }
+
+  /** The contract that most servers of the type have comes first, so that all frontends choose the same. */
+  #tell (type: string): void {
+    const { discovery, forwarder, schemas } = this.#options
+    const counts = new Map<string, number>()
+    for (const { type: other, contract } of discovery.all()) {
+      if (other === type && this.#known.has(contract)) counts.set(contract, (counts.get(contract) ?? 0) + 1)
+    }
+    if (counts.size === 0) return
+    const contracts = [...counts].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1)).map(([name]) => this.#known.get(name)!)
+    forwarder.learn(type, contracts)
+    schemas.learn(type, contracts)
+  }
+
+  #compare ({ id, contract }: ServerInfo): void {
+    if (this.#own === undefined || this.#compared.has(contract)) return
+    this.#compared.add(contract)
+    const breaks = this.#between(this.#own.name, contract)
+    if (breaks.length === 0) return
+    const named = breaks.slice(0, MAX_BREAKS).map(({ route, why }) => `${route}: ${why}`)
+    this.#options.log.warn({ peer: id, breaks: named }, 'this server breaks what another server of its type offers')
+  }
+
+  #between (own: string, other: string): readonly Break[] {
+    const [ours, theirs] = [this.#known.get(own), this.#known.get(other)]
+    if (own === other || ours === undefined || theirs === undefined) return []
+    const key = `${own} ${other}`
+    let breaks = this.#breaks.get(key)
+    if (breaks === undefined) this.#breaks.set(key, breaks = findBreaks(ours, theirs))
+    return breaks
   }
 }

@@ -1,10 +1,10 @@
+import type { Contract } from '../contract/contract.ts'
 import type { HandlerService } from '../handler/service.ts'
 import type { ForeignRoute, Forwarding } from '../handler/forwarding.ts'
 import type { Job } from '../handler/job.ts'
 import { Share } from '../handler/share.ts'
 import { RouteIndex } from '../protocol/route.ts'
 import type { Session } from '../session/session.ts'
-import type { Contract } from './contract.ts'
 import type { Discovery, ServerInfo } from './discovery/discovery.ts'
 import { RpcType, type Envelope } from './envelopes/envelope.ts'
 import { ForwardedCall } from './forwarded-call.ts'
@@ -70,12 +70,13 @@ export class Forwarder implements Forwarding {
   /** What servers of a type have. Where two of them differ, as during a deployment, the more careful one counts. */
   learn (serverType: string, contracts: readonly Contract[]): void {
     for (const contract of contracts) {
-      for (const [shortRoute, traits] of contract) {
+      for (const [shortRoute, { kind, deadlineMs: own, ratePerSecond }] of contract.routes) {
         const route = `${serverType}.${shortRoute}`
-        const all = contracts.flatMap((contract) => contract.get(shortRoute) ?? [])
+        const all = contracts.flatMap((contract) => contract.routes.get(shortRoute) ?? [])
         const deadlines = all.map(({ deadlineMs }) => deadlineMs ?? this.#options.handlerMs)
-        const deadlineMs = traits.deadlineMs === undefined && all.length === 1 ? undefined : Math.max(...deadlines)
-        this.#routes.set(route, { route, serverType, ...traits, concurrent: all.every(({ concurrent }) => concurrent), deadlineMs })
+        const deadlineMs = own === undefined && all.length === 1 ? undefined : Math.max(...deadlines)
+        const concurrent = all.every(({ concurrent }) => concurrent)
+        this.#routes.set(route, { route, serverType, kind, concurrent, deadlineMs, ratePerSecond })
       }
     }
   }

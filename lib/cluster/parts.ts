@@ -1,4 +1,6 @@
 import { hostname } from 'node:os'
+import { SchemaSets } from '../contract/schema-sets.ts'
+import { systemHandlers } from '../contract/system-handlers.ts'
 import type { Groups } from '../facade-types.ts'
 import { ClusterGroups } from '../groups/cluster.ts'
 import { MemoryGroups } from '../groups/memory.ts'
@@ -108,7 +110,9 @@ export function createParts (options: ClusterOptions, stores: Stores) {
 
   const forwarder = new Forwarder({ serverId, service, discovery, router, rpc, envelope, dispatch, handlerMs })
   service.forwarding = forwarder
-  const contracts = new Contracts(stores.servers, discovery, forwarder)
+  const schemas = new SchemaSets(serverType)
+  service.registerSystem(systemHandlers(schemas))
+  const contracts = new Contracts({ store: stores.servers, discovery, forwarder, schemas, log })
 
   const home: SessionHome = {
     respond: (reply, payload, isError) => server.respond(reply, payload, isError),
@@ -154,6 +158,7 @@ export function createParts (options: ClusterOptions, stores: Stores) {
     clusterGroups,
     bindings,
     forwarder,
-    contracts
+    contracts,
+    schemas
   }
 }

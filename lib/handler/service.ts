@@ -1,5 +1,6 @@
 import type { Inflater } from '../agent/compression.ts'
 import { channels, type DropReason } from '../channels.ts'
+import { contractOf, type Contract } from '../contract/contract.ts'
 import { createError, isPitayaError, toWireError, type PitayaError, type WireError } from '../errors.ts'
 import { LineLimiter } from '../line-limiter.ts'
 import { MessageType, type MessageView } from '../protocol/message.ts'
@@ -32,6 +33,9 @@ export interface HandlerServiceOptions {
   readonly limits: Omit<DispatcherOptions, 'serverId' | 'wheel'>
 }
 
+/** Name of the server's own handlers. */
+const SYSTEM = 'sys'
+
 /** From a client's message to its handler: looks up the route, answers what has no handler, and hands the rest to the dispatcher. */
 export class HandlerService {
   readonly serverId: string
@@ -41,6 +45,8 @@ export class HandlerService {
   readonly dictionary = new RouteDictionary()
   readonly log: Logger
   groups!: HandlerGroups
+  /** What clients and other servers may know of the handlers, once they are compiled. */
+  contract!: Contract
   /** Where other servers can be reached. */
   forwarding: Forwarding | undefined
   /** Handlers past their deadline that still run. */
@@ -50,6 +56,7 @@ export class HandlerService {
   #options: HandlerServiceOptions
   #serializerNames: readonly string[]
   #registry = new HandlerRegistry()
+  #system = new HandlerRegistry()
   #handlers: CompiledHandler[] = []
   #byRoute = new RouteIndex<CompiledHandler>()
   /** A dictionary code's handler, or its route where no handler of this server has it. */
@@ -77,11 +84,15 @@ export class HandlerService {
   get handlers (): readonly CompiledHandler[] { return this.#handlers }
   get definitions (): HandlersDefinition[] { return this.#registry.definitions }
 
-  /** @throws PIT_ERR_DUPLICATE_HANDLERS, PIT_ERR_DUPLICATE_PUSH */
+  /** @throws PIT_ERR_HANDLER for the system's name, PIT_ERR_DUPLICATE_HANDLERS, PIT_ERR_DUPLICATE_PUSH */
   register (definition: HandlersDefinition, levels: readonly PipelineSteps[]): void {
+    if (definition.name === SYSTEM) throw createError('PIT_ERR_HANDLER', [`"${SYSTEM}"`, 'is the name of the server\'s own handlers: take another'])
     this.#registry.register(definition, levels)
     this.pushes.declare(definition.pushes)
   }
+
+  /** The server's own handlers, `sys`: no pipeline of the application applies to them, and no list shows them. */
+  registerSystem (definition: HandlersDefinition): void { this.#system.register(definition, []) }
 
   /** Called once, when the app gets ready: compiles everything and freezes the dictionary. */
   compile (): void {
@@ -89,12 +100,14 @@ export class HandlerService {
     this.#handlers = this.#registry.compile(serverType, serializers)
     if (dictionary === 'auto') this.#numberRoutes()
     else if (dictionary !== undefined) this.dictionary.add(dictionary)
-    for (const handler of this.#handlers) {
+    for (const handler of [...this.#system.compile(serverType, serializers), ...this.#handlers]) {
       this.#byRoute.set(handler.route, handler)
       this.#byRoute.set(handler.shortRoute, handler)
     }
     for (const [route, code] of Object.entries(this.dictionary.toJSON())) this.#byCode.set(code, this.#byRoute.getByText(route) ?? route)
     this.pushes.compile(serializers, this.dictionary)
+    // What Avro cannot carry was refused by its serializer, where that is offered.
+    this.contract = contractOf(this.definitions, { leavesOut: true })
   }
 
   /** One well-formed message of a working session. Throws what ends the connection. */

@@ -14,7 +14,9 @@ export const HandshakeRequest = Type.Object({
   /** Name of the serializer the client asks for; absent: the server's default. */
   serializer: Type.Optional(Type.String({ maxLength: 64 })),
   /** The client reads reasons: Kick packets may have a body, and closes are preceded by one. */
-  closeReason: Type.Optional(Type.Boolean())
+  closeReason: Type.Optional(Type.Boolean()),
+  /** Fingerprint of the schemas that the client has of this server, empty for none: it wants to be told those that it lacks. */
+  schemas: Type.Optional(Type.String({ maxLength: 64 }))
 })
 
 /** What a client said of itself in its handshake (protocol.md 1.4), names as the protocol spells them. */

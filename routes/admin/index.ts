@@ -2,6 +2,7 @@ import { TypeBoxValidatorCompiler, type FastifyPluginAsyncTypebox } from '@fasti
 import type { FastifyInstance, FastifyReply, FastifyRequest, HookHandlerDoneFunction, onRequestHookHandler } from 'fastify'
 import { createError } from '../../lib/errors.ts'
 import { bearerAuth } from './auth.ts'
+import contract from './contract.ts'
 import { onError, onNotFound } from './errors.ts'
 import handlers from './handlers.ts'
 import servers from './servers.ts'
@@ -48,6 +49,7 @@ const admin: FastifyPluginAsyncTypebox<AdminOptions> = async (fastify, { token, 
   await fastify.register(sessions)
   await fastify.register(users)
   await fastify.register(handlers)
+  await fastify.register(contract)
 }
 
 export default admin

@@ -12,7 +12,13 @@ const Server = Type.Object({
   incarnation: Type.String({ description: 'another one after each start' }),
   load: Type.Integer({ description: 'calls in hand, a few seconds ago' }),
   isSelf: Type.Boolean(),
-  draining: Type.Boolean({ description: 'it takes no new clients and no new calls' })
+  draining: Type.Boolean({ description: 'it takes no new clients and no new calls' }),
+  contract: Type.Object({
+    fingerprint: Type.String({ description: 'of its schemas; empty: not known' }),
+    breaks: Type.Array(Type.Object({ server: Type.String(), route: Type.String(), why: Type.String() }), {
+      description: 'what clients that know the contract of another server of its type cannot use on it'
+    })
+  })
 })
 
 const Listing = Type.Object({
@@ -23,7 +29,7 @@ const Listing = Type.Object({
 
 /** Who is there, as this server sees it. */
 const servers: FastifyPluginAsyncTypebox = async (fastify) => {
-  const { discovery, transport } = fastify.pitayaCluster
+  const { discovery, transport, parts: { contracts } } = fastify.pitayaCluster
 
   fastify.get('/servers', {
     schema: { tags: ['pitaya'], summary: 'Servers of the cluster', response: responses({ 200: Listing }) }
@@ -35,7 +41,8 @@ const servers: FastifyPluginAsyncTypebox = async (fastify) => {
     return {
       servers: all.map((server) => {
         const isSelf = server === self
-        return { ...server, isSelf, draining: server.draining || (isSelf && fastify.pitaya.isDraining) }
+        const contract = { fingerprint: contracts.fingerprintOf(server), breaks: contracts.breaksOf(server) }
+        return { ...server, isSelf, draining: server.draining || (isSelf && fastify.pitaya.isDraining), contract }
       }),
       connected: transport.isUp,
       stale: discovery.isStale

@@ -29,8 +29,10 @@ t.test('a server alone lists itself', async (t) => {
     incarnation: self.incarnation,
     load: 0,
     isSelf: true,
-    draining: false
+    draining: false,
+    contract: { fingerprint: self.contract.fingerprint, breaks: [] }
   })
+  t.match(self.contract.fingerprint, /^[\w-]{16}$/)
   t.strictSame([others, rest], [[], { connected: true, stale: false }])
 })
 

@@ -28,9 +28,7 @@ export function createChatPage (room: string): ChatPage {
   const html = Buffer.from(readFileSync(new URL('index.html', PAGE), 'utf8').replace('data-room="room"', `data-room="${room}"`))
   const files = new Map<string, Buffer>()
   for (const name of ['style.css', 'page.js']) files.set(`/${name}`, readFileSync(new URL(name, PAGE)))
-  for (const entry of ['client/client.js', 'client/inflate.js']) {
-    for (const [path, text] of importedModules(entry)) files.set(`/modules/${path}`, Buffer.from(text))
-  }
+  for (const [path, text] of importedModules('client/client.js')) files.set(`/modules/${path}`, Buffer.from(text))
   return {
     page: (_, reply) => send(reply, 'html', html),
     assets: async (fastify) => {

@@ -1,71 +1,83 @@
 /* global document, localStorage, location */
 import { connect } from './modules/client/client.js'
-import { inflate } from './modules/client/inflate.js'
 
 /** What the room's routes begin with: the server knows which servers have them. */
 const { room } = document.body.dataset
 const MAX_LINES = 500
 /** A message is a notify, which nobody answers: it was delivered when it comes back, as it does to all members of the room. */
 const CONFIRM_MS = 5000
-const FIRST_RETRY_MS = 500
-const LAST_RETRY_MS = 15_000
-/** From here on a close code means: do not come back by yourself. */
-const FINAL_CODES = 4500
 const KICKED = 4504
+const RECONNECT = { minMs: 500, maxMs: 15_000 }
+const RETRY_MS = 2000
 
 const [state, again, messages, members, form, name, content, send] =
   ['state', 'again', 'messages', 'members', 'compose', 'name', 'content', 'send'].map((id) => document.getElementById(id))
 let client
 /** Messages of this page that have not come back, in the order they were sent. */
 let inHand = []
-let retryMs = FIRST_RETRY_MS
 
 name.value = remembered() ?? `guest-${Math.floor(1000 + Math.random() * 9000)}`
 name.addEventListener('change', () => remember(name.value))
-again.addEventListener('click', () => { retryMs = FIRST_RETRY_MS; join(); content.focus() })
+again.addEventListener('click', () => { start(); content.focus() })
 form.addEventListener('submit', (event) => {
   event.preventDefault()
   const message = { name: name.value.trim(), content: content.value.trim() }
-  if (client === undefined || message.name === '' || message.content === '') return
+  if (send.disabled || message.name === '' || message.content === '') return
   client.notify(`${room}.message`, message)
   keep(message)
   content.value = ''
   content.focus()
 })
-join()
+start()
 
-async function join () {
+/** Connects. Once that worked the client comes back by itself after a loss. */
+async function start () {
   show('waiting', 'connecting')
   again.hidden = true
-  let opened
-  let forget
   try {
-    opened = await connect(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/`, { inflate })
-    opened.on('onMembers', ({ members }) => listMembers(members))
-    opened.on('onNewUser', ({ content }) => { addLine(undefined, content); addMember(content.replace(/^New user: /, '')) })
-    opened.on('onMessage', ({ name, content }) => { settle(name, content); addLine(name, content) })
-    forget = opened.onClose(onClose)
-    await opened.request(`${room}.join`, {})
-    if (opened.closed !== undefined) return
-    client = opened
-    retryMs = FIRST_RETRY_MS
+    client = await connect(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/`, { reconnect: RECONNECT })
+  } catch (error) {
+    later(start, error)
+    return
+  }
+  client.on('onMembers', ({ members }) => listMembers(members))
+  client.on('onNewUser', ({ content }) => { addLine(undefined, content); addMember(content.replace(/^New user: /, '')) })
+  client.on('onMessage', ({ name, content }) => { settle(name, content); addLine(name, content) })
+  client.onStateChange(onState)
+  onState(client.state)
+}
+
+function onState (state) {
+  send.disabled = true
+  if (state.name === 'open') { join(); return }
+  if (state.name === 'connecting') { show('waiting', 'connecting'); return }
+  for (const message of inHand) doubt(message)
+  if (state.name === 'waiting') show('closed', `${state.reason || 'connection lost'}; trying again`)
+  else end(state.code === KICKED && state.reason !== 'kicked' ? `kicked: ${state.reason}` : state.reason)
+}
+
+/** Each connection is a new session, which has to join. */
+async function join () {
+  const { answer } = client
+  try {
+    await client.request(`${room}.join`, {})
+    if (client.answer !== answer) return
     send.disabled = false
     show('open', 'connected')
   } catch (error) {
-    // A connection that closed has been dealt with by onClose.
-    if (opened?.closed !== undefined) return
-    forget?.()
-    opened?.close()
-    retry(error.message)
+    // Lost, it is told by its state, and the next one joins by itself.
+    const isSame = () => client.answer === answer && client.state.name === 'open'
+    if (isSame()) later(() => { if (isSame()) join() }, error)
   }
 }
 
-function onClose ({ code, reason }) {
-  client = undefined
-  send.disabled = true
-  for (const message of inHand) doubt(message)
-  if (code < FINAL_CODES) { retry(reason || 'connection lost'); return }
-  const text = code === KICKED && reason !== 'kicked' ? `kicked: ${reason}` : reason
+/** What the client does not try again by itself: the first connection, and the room behind a server that is there. */
+function later (step, { message }) {
+  show('closed', `${message}; trying again`)
+  setTimeout(step, RETRY_MS * (0.5 + Math.random()))
+}
+
+function end (text) {
   show('closed', text)
   addLine(undefined, text)
   again.hidden = false
@@ -96,13 +108,6 @@ function doubt ({ item, timer }) {
   if (item.dataset.state === 'doubtful') return
   item.dataset.state = 'doubtful'
   item.append(element('strong', 'delivery not confirmed'))
-}
-
-/** Later and later, and not in step with all the others. */
-function retry (reason) {
-  show('closed', `${reason}; trying again`)
-  setTimeout(join, retryMs * (0.5 + Math.random()))
-  retryMs = Math.min(2 * retryMs, LAST_RETRY_MS)
 }
 
 function show (kind, text) {

@@ -9,7 +9,7 @@ t.setTimeout(120_000)
 
 const BACKEND = { PITAYA_FRONTEND: 'false' }
 const CONNECTOR = { PITAYA_SERVER_TYPE: 'connector' }
-const options = { WebSocket: WebSocket as unknown as WebSocketConstructor }
+const options = { WebSocket: WebSocket as unknown as WebSocketConstructor, reconnect: false }
 const open = async (url: string) => await connect(url.replace('http', 'ws'), options)
 const status = async (url: string): Promise<number> => (await fetch(url)).status
 

@@ -10,7 +10,7 @@ import { runServer, startServer } from '../helpers/child.ts'
 t.setTimeout(120_000)
 
 const ADMIN_TOKEN = 'correct-horse-battery'
-const options = { WebSocket: WebSocket as unknown as WebSocketConstructor }
+const options = { WebSocket: WebSocket as unknown as WebSocketConstructor, reconnect: false }
 
 t.test('the server chats over its WebSocket and answers HTTP on one port', async (t) => {
   const { url, tcpPort } = await startServer(t, { PITAYA_SERVER_ID: 'chat-1', ADMIN_TOKEN })
@@ -142,7 +142,7 @@ t.test('the page and what it needs are served, and no other file', async (t) => 
   t.equal(page.headers.get('content-type'), 'text/html; charset=utf-8')
   t.match(page.headers.get('content-security-policy'), /^default-src 'none'; script-src 'self'; .*frame-ancestors 'none'; base-uri 'none'/)
   t.equal(page.headers.get('x-content-type-options'), 'nosniff')
-  for (const path of ['/page.js', '/style.css', '/modules/client/client.js', '/modules/lib/errors.js']) {
+  for (const path of ['/page.js', '/style.css', '/modules/client/client.js', '/modules/lib/protocol/errors.js']) {
     const response = await fetch(url + path)
     t.equal(response.status, 200, path)
     t.notMatch(await response.text(), /from 'node:/)

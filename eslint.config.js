@@ -60,5 +60,6 @@ export default [
   'client: only protocol and errors; it must run in browsers', TYPES),
   only('client/tcp.ts', ['fastify', 'fastify-plugin', '@fastify/*', '**/plugins/**', '**/routes/**', '**/handlers/**', '**/lib/agent/**'],
     'the one file of the client that needs Node', TYPES),
-  { files: ['scripts/**', 'bench/**', 'examples/**', 'server.ts'], rules: { 'no-console': 'off', 'n/no-process-exit': 'off' } }
+  only('bin', ['fastify', 'fastify-plugin', '@fastify/*', '**/plugins/**', '**/routes/**', '**/handlers/**'], 'bin: lib and client'),
+  { files: ['bin/**', 'scripts/**', 'bench/**', 'examples/**', 'server.ts'], rules: { 'no-console': 'off', 'n/no-process-exit': 'off' } }
 ]

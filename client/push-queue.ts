@@ -9,12 +9,14 @@ export class PushQueue<T> implements PushIterator<T> {
   #asking: Array<(result: Result<T>) => void> = []
   #limit: number
   #isEnded = false
-  #stop: () => void
+  #stop = (): void => {}
 
   /** @param listen begins to listen; returns what ends that */
   constructor (limit: number, listen: (queue: PushQueue<T>) => () => void) {
     this.#limit = limit
-    this.#stop = listen(this)
+    const stop = listen(this)
+    if (this.#isEnded) stop()
+    else this.#stop = stop
   }
 
   [Symbol.asyncIterator] (): this { return this }

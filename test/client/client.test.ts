@@ -1,12 +1,10 @@
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
-import { connect, connectOver, type Client, type CloseInfo } from '../../client/client.ts'
-import { noHandler, type ClientTransport } from '../../client/transport.ts'
+import { connect, connectOver } from '../../client/client.ts'
 import { defineHandlers, notify, PitayaError, raw, request } from '../../lib/handler/define.ts'
-import { encodeMessage, MessageType } from '../../lib/protocol/message.ts'
-import { encodePacket, PacketType } from '../../lib/protocol/packet.ts'
+import { PacketType } from '../../lib/protocol/packet.ts'
 import { build, eventually } from '../helpers/app.ts'
-import { readPackets } from '../helpers/packets.ts'
+import { closeOf, connected, FakeTransport, WELCOME } from './fake-transport.ts'
 
 const Point = Type.Object({ x: Type.Integer() })
 const room = defineHandlers('room', { pushes: { onPoint: Point, onBytes: raw } }, {
@@ -23,29 +21,6 @@ const room = defineHandlers('room', { pushes: { onPoint: Point, onBytes: raw } }
 
 const serve = (t: { teardown (fn: () => unknown): void }) => build(t, { handlers: [room], closeMs: 200 })
 
-/** A transport with nobody at the other end; `answer` is what a server would send. */
-class FakeTransport implements ClientTransport {
-  handler = noHandler
-  readonly sent: Uint8Array[] = []
-  isClosed = false
-  write (bytes: Uint8Array): void { this.sent.push(bytes) }
-  close (): void { this.isClosed = true; this.end(1000, '') }
-  end (code: number, reason: string): void { setImmediate(() => this.handler.onClose(code, reason)) }
-  answer (type: PacketType, body: string | Uint8Array): void { this.handler.onData(encodePacket(type, Buffer.from(body as string))) }
-  get packets () { return readPackets(this.sent) }
-}
-
-const WELCOME = '{"code":200,"sys":{"heartbeat":0,"dict":{},"serializer":"json"}}'
-
-async function connected (options: Parameters<typeof connectOver>[1] = {}): Promise<{ transport: FakeTransport, client: Client }> {
-  const transport = new FakeTransport()
-  const ready = connectOver(transport, options)
-  transport.answer(PacketType.handshake, WELCOME)
-  return { transport, client: await ready as Client }
-}
-
-const closeOf = (client: Pick<Client, 'onClose'>): Promise<CloseInfo> => new Promise((resolve) => { client.onClose(resolve) })
-
 t.test('requests are answered, typed by the handlers they reach', async (t) => {
   const client = await (await serve(t)).pitaya.inject<[typeof room]>()
   const point = await client.request('room.echo', { x: 1 })
@@ -57,13 +32,10 @@ t.test('requests are answered, typed by the handlers they reach', async (t) => {
 t.test('requests in flight are matched by id, whatever the order of the answers', async (t) => {
   const { transport, client } = await connected()
   const [one, two] = [client.request('a.b'), client.request('a.c')]
-  const reply = (id: number, data: string) => {
-    transport.answer(PacketType.data, encodeMessage({ type: MessageType.response, id, data: Buffer.from(data) }))
-  }
-  reply(2, '"two"')
-  reply(7, '"nobody asked"')
-  reply(1, '"one"')
-  reply(1, '"again"')
+  transport.reply(2, '"two"')
+  transport.reply(7, '"nobody asked"')
+  transport.reply(1, '"one"')
+  transport.reply(1, '"again"')
   t.strictSame(await Promise.all([one, two]), ['one', 'two'])
 })
 
@@ -110,7 +82,7 @@ t.test('a request without an answer in time rejects; its late answer is ignored'
   await t.rejects(client.request('room.hang'), { code: 'PIT_ERR_CLIENT_TIMEOUT', wireCode: 'PIT-504', message: /20/ })
   const { transport, client: other } = await connected({ timeoutMs: 10 })
   await t.rejects(other.request('a.b'), { code: 'PIT_ERR_CLIENT_TIMEOUT' })
-  transport.answer(PacketType.data, encodeMessage({ type: MessageType.response, id: 1, data: Buffer.from('1') }))
+  transport.reply(1, '1')
   t.equal(transport.isClosed, false)
 })
 
@@ -146,7 +118,7 @@ t.test('a listener that throws is reported, and costs neither the others their m
   client.on('onText', (text) => { seen.push(text) })
   client.onClose(() => { throw new Error('mine too') })
   client.onClose(() => { seen.push('closed') })
-  transport.answer(PacketType.data, encodeMessage({ type: MessageType.push, route: 'onText', data: Buffer.from('"hi"') }))
+  transport.push('onText', '"hi"')
   t.strictSame(seen, ['hi'])
   t.equal(transport.isClosed, false)
   client.close()
@@ -264,6 +236,54 @@ t.test('compressed answers are inflated, with the option inflate and without', a
   t.equal((await client.request('big.ask')).length, 5000)
   const streaming = await app.pitaya.inject({ inflate: undefined })
   t.equal((await streaming.request('big.ask')).length, 5000)
+})
+
+t.test('a request may have a deadline and a signal of its own', async (t) => {
+  const { transport, client } = await connected()
+  await t.rejects(client.request('a.b', {}, { timeoutMs: 5 }), { code: 'PIT_ERR_CLIENT_TIMEOUT', message: 'no answer within 5 ms' })
+  const controller = new AbortController()
+  const asked = client.request('a.b', {}, { signal: controller.signal })
+  const other = client.request('a.c')
+  controller.abort(new Error('not wanted any more'))
+  await t.rejects(asked, { message: 'not wanted any more' })
+  await t.rejects(client.request('a.b', {}, { signal: controller.signal }), { message: 'not wanted any more' })
+  transport.reply(2, '1')
+  transport.reply(3, '2')
+  t.equal(await other, 2)
+  t.equal(transport.packets.filter(({ type }) => type === PacketType.data).length, 3, 'what was aborted before was not sent')
+})
+
+t.test('a push can be looped over: what waits is bounded, and ends with the client', async (t) => {
+  const { transport, client } = await connected()
+  const seen: unknown[] = []
+  for await (const value of burst(client.pushes('onText'))) {
+    seen.push(value)
+    if (seen.length === 3) break
+  }
+  t.strictSame(seen, [1, 2, 3])
+  const late = client.pushes('onText', { limit: 2 })
+  for (const i of [1, 2, 3, 4]) transport.push('onText', String(i))
+  client.close()
+  const rest: unknown[] = []
+  for await (const value of late) rest.push(value)
+  t.strictSame(rest, [3, 4])
+  t.equal(late.dropped, 2)
+  t.strictSame(await client.pushes('onText').next(), { done: true, value: undefined })
+
+  function burst<I> (pushes: I): I {
+    for (const i of [1, 2, 3, 4]) transport.push('onText', String(i))
+    return pushes
+  }
+})
+
+t.test('a loop over a push waits for the next, and hears the end while it waits', async (t) => {
+  const { transport, client } = await connected()
+  const pushes = client.pushes('onText')
+  const [first, second] = [pushes.next(), pushes.next()]
+  transport.push('onText', '"hi"')
+  t.strictSame(await first, { done: false, value: 'hi' })
+  transport.end(1000, '')
+  t.strictSame(await second, { done: true, value: undefined })
 })
 
 t.test('a connection ends once, by what came first', async (t) => {

@@ -2,8 +2,8 @@
 // is set, a member of a cluster with RPC over NATS and discovery through ETCD_URL. Of a cluster the servers of type "chat"
 // have the handlers and all others the clients.
 //
-// Compression is off (its default, on, costs far more per message) and the logger is silenced; everything else is
-// Pitaya's default. The addresses come from WS_ADDR and TCP_ADDR, the server type from SERVER_TYPE. It ends when its
+// Compression is off unless COMPRESSION is "true" (Pitaya's default is on, which costs far more per message) and the
+// logger is silenced; everything else is Pitaya's default. The addresses come from WS_ADDR and TCP_ADDR, the server type from SERVER_TYPE. It ends when its
 // standard input does, so that it cannot outlive the benchmark.
 package main
 
@@ -78,7 +78,7 @@ func main() {
 	logger.SetLogger(logruswrapper.NewWithFieldLogger(quiet))
 
 	conf := config.NewDefaultPitayaConfig()
-	conf.Handler.Messages.Compression = false
+	conf.Handler.Messages.Compression = os.Getenv("COMPRESSION") == "true"
 	conf.Heartbeat.Interval = 30 * time.Second
 
 	mode, serverType := pitaya.Standalone, chat

@@ -32,7 +32,7 @@ export class Reader {
 
   /** Refuses bytes that are left. */
   finish (): void {
-    if (this.#at !== this.#end) refuse()
+    if (this.#at !== this.#end) malformed()
   }
 
   /** Lets go of the message's memory. */
@@ -40,15 +40,15 @@ export class Reader {
 
   /** Goes down one level, into a record of so many fields. */
   enter (fields: number): void {
-    if (++this.#depth > MAX_DEPTH) refuse()
-    if ((this.#fieldsLeft -= fields) < 0) refuse()
+    if (++this.#depth > MAX_DEPTH) malformed()
+    if ((this.#fieldsLeft -= fields) < 0) malformed()
   }
 
   leave (): void { this.#depth-- }
 
   int (): number {
     const value = this.long()
-    if (value !== (value | 0)) refuse()
+    if (value !== (value | 0)) malformed()
     return value
   }
 
@@ -66,18 +66,18 @@ export class Reader {
     // Beyond 28 bits a float, of the half: the whole would lose its last bit, the sign, above 2^53.
     let half = bits >>> 1
     for (let factor = 2 ** 27; byte >= 0x80; factor *= 128, shift += 7) {
-      if (shift >= 70) refuse()
+      if (shift >= 70) malformed()
       byte = this.#next()
       half += (byte & 0x7f) * factor
     }
     const value = (bits & 1) === 0 ? half : -half - 1
-    if (!Number.isSafeInteger(value)) refuse()
+    if (!Number.isSafeInteger(value)) malformed()
     return value
   }
 
   boolean (): boolean {
     const byte = this.#next()
-    if (byte > 1) refuse()
+    if (byte > 1) malformed()
     return byte === 1
   }
 
@@ -115,22 +115,22 @@ export class Reader {
     let count = this.long()
     if (count < 0) {
       count = -count
-      if (this.long() < 0) refuse()
+      if (this.long() < 0) malformed()
     }
-    if (count * minBytes > this.#end - this.#at) refuse()
-    if (count + had > MAX_ITEMS) refuse()
+    if (count * minBytes > this.#end - this.#at) malformed()
+    if (count + had > MAX_ITEMS) malformed()
     return count
   }
 
   #next (): number {
-    if (this.#at >= this.#end) refuse()
+    if (this.#at >= this.#end) malformed()
     return this.#bytes[this.#at++]!
   }
 
   /** Moves on by `length` and gives where that began. */
   #take (length: number): number {
     const from = this.#at
-    if (length < 0 || length > this.#end - from) refuse()
+    if (length < 0 || length > this.#end - from) malformed()
     this.#at = from + length
     return from
   }
@@ -144,4 +144,4 @@ export class Reader {
 }
 
 /** Ends the reading of bytes that are no value: there is one text for all. */
-export function refuse (): never { throw new RangeError() }
+export function malformed (): never { throw new RangeError() }

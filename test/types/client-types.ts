@@ -1,10 +1,14 @@
 // Compiled, never run: what a client derived from handler structures accepts, and what it refuses.
 import { Type } from '@sinclair/typebox'
+import { connect, connectOver, type ClientTransport, type Connected, type PushIterator } from '../../client/client.ts'
+import { connectTcp } from '../../client/tcp.ts'
 import { defineHandlers, notify, raw, request, type ClashingPushes, type ClientOf } from '../../lib/handler/define.ts'
+import type { Pitaya } from '../../plugins/pitaya.ts'
 import type { Equal } from './check.ts'
 import type { withDb } from './define.ts'
 import type { room } from './room.ts'
 
+declare function use (value: unknown): void
 const is = <A, B>(...same: Equal<A, B> extends true ? [] : ['types differ']) => same
 
 export const files = defineHandlers('files', { pushes: { onChunk: raw } }, {
@@ -92,6 +96,72 @@ declare const clashing: ClientOf<[typeof a, typeof b]>
 clashing.on('same', () => {})
 declare const agreeing: ClientOf<[typeof a, typeof c]>
 agreeing.on('same', (value) => { is<typeof value, boolean>() })
+
+// deadlines and signals, after the body or in its place
+client.request('room.join', undefined, { timeoutMs: 100, signal: new AbortController().signal })
+client.request('chat.scores.best', message, { timeoutMs: 100 })
+// @ts-expect-error unknown option
+client.request('scores.best', message, { timeout: 100 })
+// @ts-expect-error milliseconds are a number
+client.request('chat.scores.best', message, { timeoutMs: '5s' })
+// @ts-expect-error a notify is not answered, so it has no deadline
+client.notify('room.message', message, { timeoutMs: 100 })
+
+// pushes as streams
+for await (const message of client.pushes('onMessage')) {
+  is<typeof message, { name: string, content: string }>()
+  use(message.content)
+}
+export const chunks = client.pushes('onChunk', { limit: 10 })
+is<typeof chunks, PushIterator<Uint8Array>>()
+is<typeof chunks.dropped, number>()
+// @ts-expect-error unknown push
+client.pushes('onOther')
+// @ts-expect-error wrong payload
+for await (const { size } of client.pushes('onMessage')) use(size)
+
+// what connects gives that client, and what every client has
+const connected = await connect<[typeof room, typeof files]>('ws://game.example', {
+  user: async () => ({ token: '' }), reconnect: { minMs: 100, maxMs: 1000, attempts: 3 }, signal: new AbortController().signal
+})
+is<typeof connected, Connected<[typeof room, typeof files]>>()
+export const { size: stored } = await connected.request('files.put', new Uint8Array(1))
+is<typeof stored, number>()
+connected.onClose(({ code, reason }) => { is<typeof code, number>(); is<typeof reason, string>() })
+connected.onStateChange((state) => {
+  if (state.name === 'waiting') is<typeof state.retryMs, number>()
+  // @ts-expect-error only a state that waits has it
+  else is<typeof state.retryMs, number>()
+})
+// @ts-expect-error unknown method
+connected.request('room.leave')
+// @ts-expect-error wrong body
+connected.notify('chat.room.message', { name: 1, content: '' })
+// @ts-expect-error unknown push
+connected.pushes('onOther')
+// @ts-expect-error misspelt
+connect('ws://game.example', { reconect: true })
+// @ts-expect-error milliseconds are a number
+connect('ws://game.example', { reconnect: { minMs: '1s' } })
+is<Awaited<ReturnType<typeof connectTcp<[typeof room, typeof files]>>>, typeof connected>()
+declare const transport: ClientTransport
+is<Awaited<ReturnType<typeof connectOver<[typeof room, typeof files]>>>, typeof connected>()
+connectOver(() => transport)
+connectOver(async (signal) => { is<typeof signal, AbortSignal>(); return transport })
+// @ts-expect-error a port is needed
+connectTcp({ host: 'game.example' })
+
+// inject gives the same
+declare const app: Pitaya
+const injected = await app.inject<[typeof room, typeof files]>({ user: { token: '' }, remoteAddress: '192.0.2.7' })
+is<typeof injected, typeof connected>()
+// @ts-expect-error unknown method
+injected.request('room.leave')
+
+// without structures any route can be asked, and answers are any
+const free = await connect('ws://game.example')
+free.request('any.route.at', { all: 1 }, { timeoutMs: 5 }).then((answer) => is<typeof answer, any>())
+for await (const anything of free.pushes('onWhatever')) use(anything.whatever)
 
 // structures without pushes or methods
 declare const silent: ClientOf<[ReturnType<typeof withDb>]>

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { withRemotes } from '../contract/contract.ts'
 import { Deadline } from '../deadline.ts'
 import { isPitayaError } from '../errors.ts'
 import type { HandlerService } from '../handler/service.ts'
@@ -105,7 +106,7 @@ export class Cluster {
    * Rejects with PIT_ERR_SERVER_ID, PIT_ERR_STORE, PIT_ERR_CLUSTER_DOWN.
    */
   async start (): Promise<void> {
-    const { transport, discovery, parts: { remotes, rpc, server, deliveries, events, clusterGroups, contracts } } = this
+    const { transport, discovery, parts: { remotes, remoteClients, rpc, server, deliveries, events, clusterGroups, contracts } } = this
     const { runtime: { options: { frontend } }, service } = this.#options
     remotes.compile()
     rpc.open()
@@ -114,7 +115,8 @@ export class Cluster {
     events.open()
     await clusterGroups?.open()
     await transport.flush()
-    discovery.update({ contract: await contracts.publish(service.contract), events: events.kinds })
+    const contract = await contracts.publish(withRemotes(service.contract, remotes.contracts, remoteClients.used))
+    discovery.update({ contract, events: events.kinds })
     await discovery.start({
       onAdd: (server) => this.#came(server),
       onUpdate: (server) => this.#changed(server),

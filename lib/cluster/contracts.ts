@@ -1,4 +1,4 @@
-import { findBreaks, type Break } from '../contract/breaks.ts'
+import { findBreaks, findBrokenCalls, type Break } from '../contract/breaks.ts'
 import { decodeContract, encodeContract, type Contract, type EncodedContract } from '../contract/contract.ts'
 import type { SchemaSets } from '../contract/schema-sets.ts'
 import { isPitayaError } from '../errors.ts'
@@ -15,7 +15,7 @@ export interface ContractsOptions {
   readonly log: Logger
 }
 
-/** What clients that know the contract of `server` cannot use elsewhere. */
+/** What `server` calls, or clients that know its contract use, and a server does not offer. */
 export interface ServerBreak extends Break { readonly server: string }
 
 const KEY = 'contract'
@@ -28,9 +28,9 @@ export class Contracts {
   readonly #known = new Map<string, Contract>()
   /** Name of the contract by server id, once it was told. */
   readonly #told = new Map<string, string>()
-  /** By the names of two contracts. */
+  /** By what two servers are compared for. */
   readonly #breaks = new Map<string, readonly Break[]>()
-  /** Contracts of this type that were compared with this server's. */
+  /** Contracts that were compared with this server's, by server type. */
   readonly #compared = new Set<string>()
   #own: EncodedContract | undefined
 
@@ -73,8 +73,8 @@ export class Contracts {
     // It may have gone meanwhile.
     if (this.#options.discovery.get(id)?.contract !== name) return
     this.#told.set(id, name)
-    if (type === this.#options.discovery.self.type) this.#compare(server)
-    else this.#tell(type)
+    if (type !== this.#options.discovery.self.type) this.#tell(type)
+    this.#compare(server)
   }
 
   /** A server is gone. */
@@ -87,12 +87,16 @@ export class Contracts {
   /** Empty: not known. */
   fingerprintOf ({ contract }: ServerInfo): string { return this.#known.get(contract)?.fingerprint ?? '' }
 
-  /** What clients that know the contract of another server of its type cannot use on this one: at most 100. */
+  /**
+   * What clients that know the contract of another server of its type cannot use on this one, and what other servers call on it in vain:
+   * at most 100.
+   */
   breaksOf (server: ServerInfo): ServerBreak[] {
     const breaks: ServerBreak[] = []
     for (const peer of this.#options.discovery.all()) {
-      if (peer.type !== server.type || peer.id === server.id) continue
-      for (const { route, why } of this.#between(server.contract, peer.contract)) breaks.push({ server: peer.id, route, why })
+      if (peer.id === server.id) continue
+      const found = [...this.#between(server, peer), ...this.#calls(server, peer)]
+      for (const { route, why } of found) breaks.push({ server: peer.id, route, why })
     }
     return breaks.slice(0, MAX_BREAKS)
   }
@@ -123,21 +127,40 @@ export class Contracts {
     schemas.learn(type, contracts)
   }
 
-  #compare ({ id, contract }: ServerInfo): void {
-    if (this.#own === undefined || this.#compared.has(contract)) return
-    this.#compared.add(contract)
-    const breaks = this.#between(this.#own.name, contract)
-    if (breaks.length === 0) return
-    const named = breaks.slice(0, MAX_BREAKS).map(({ route, why }) => `${route}: ${why}`)
-    this.#options.log.warn({ peer: id, breaks: named }, 'this server breaks what another server of its type offers')
+  #compare (peer: ServerInfo): void {
+    const { discovery: { self }, log } = this.#options
+    const key = `${peer.type} ${peer.contract}`
+    if (this.#own === undefined || peer.id === self.id || this.#compared.has(key)) return
+    this.#compared.add(key)
+    const own = { type: self.type, contract: this.#own.name }
+    const breaks = linesOf(this.#between(own, peer))
+    if (breaks.length > 0) log.warn({ peer: peer.id, breaks }, 'this server breaks what another server of its type offers')
+    const remotes = linesOf([...this.#calls(own, peer), ...this.#calls(peer, own)])
+    if (remotes.length > 0) log.warn({ peer: peer.id, breaks: remotes }, 'what one server calls, another one does not serve so')
   }
 
-  #between (own: string, other: string): readonly Break[] {
-    const [ours, theirs] = [this.#known.get(own), this.#known.get(other)]
-    if (own === other || ours === undefined || theirs === undefined) return []
-    const key = `${own} ${other}`
+  #between (server: Side, peer: Side): readonly Break[] {
+    if (server.type !== peer.type || server.contract === peer.contract) return []
+    return this.#cached(`${server.contract} ${peer.contract}`, server, peer, findBreaks)
+  }
+
+  #calls (server: Side, peer: Side): readonly Break[] {
+    return this.#cached(`${server.type} ${server.contract} ${peer.contract}`, server, peer, (ours, theirs) => {
+      return findBrokenCalls({ type: server.type, contract: ours }, theirs)
+    })
+  }
+
+  #cached (key: string, server: Side, peer: Side, find: (ours: Contract, theirs: Contract) => Break[]): readonly Break[] {
+    const [ours, theirs] = [this.#known.get(server.contract), this.#known.get(peer.contract)]
+    if (ours === undefined || theirs === undefined) return []
     let breaks = this.#breaks.get(key)
-    if (breaks === undefined) this.#breaks.set(key, breaks = findBreaks(ours, theirs))
+    if (breaks === undefined) this.#breaks.set(key, breaks = find(ours, theirs))
     return breaks
   }
+}
+
+type Side = Pick<ServerInfo, 'type' | 'contract'>
+
+function linesOf (breaks: readonly Break[]): string[] {
+  return breaks.slice(0, MAX_BREAKS).map(({ route, why }) => `${route}: ${why}`)
 }

@@ -37,6 +37,36 @@ export function findBreaks (ours: Contract, theirs: Contract): Break[] {
   return breaks
 }
 
+/**
+ * What a server calls on servers of the type of another one that the latter does not serve so. Servers do not adapt messages to each other:
+ * any difference that the bytes have breaks.
+ */
+export function findBrokenCalls (server: { readonly type: string, readonly contract: Contract }, caller: Contract): Break[] {
+  const breaks: Break[] = []
+  for (const [route, schemas] of caller.calls) {
+    if (!route.startsWith(`${server.type}.`)) continue
+    const served = server.contract.remotes.get(route.slice(server.type.length + 1))
+    const why = served === undefined ? 'there is no such remote' : whyRemote(served, schemas)
+    if (why !== undefined) breaks.push({ route, why })
+  }
+  return breaks
+}
+
+function whyRemote (served: RouteSchemas, called: RouteSchemas): string | undefined {
+  const body = difference(called.body, served.body)
+  if (body !== undefined) return `the body cannot be read: ${body}`
+  const response = difference(served.response, called.response)
+  return response === undefined ? undefined : `the response cannot be read: ${response}`
+}
+
+/** Why bytes of one cannot be read as the other. */
+function difference (writer: PartSchema | undefined, reader: PartSchema | undefined): string | undefined {
+  const why = misfit(writer, reader)
+  if (why !== undefined || writer === undefined || reader === undefined || writer === 'raw' || reader === 'raw') return why
+  const { isSame, fields } = compileAdapter(writer, reader)
+  return isSame ? undefined : `another schema${fields.length === 0 ? '' : `: ${fields.slice(0, MAX_FIELDS).join(', ')}`}`
+}
+
 function whyRoute (ours: RouteSchemas, theirs: RouteSchemas): string | undefined {
   const body = misfit(theirs.body, ours.body)
   if (body !== undefined) return `the body cannot be read: ${body}`

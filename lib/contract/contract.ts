@@ -1,7 +1,9 @@
 import type { TSchema } from '@sinclair/typebox'
 import { isPitayaError } from '../errors.ts'
 import { isRaw } from '../handler/raw.ts'
-import type { HandlersDefinition, MessageSchema, MethodDefinition } from '../handler/types.ts'
+import type { HandlersDefinition, MessageSchema } from '../handler/types.ts'
+import type { UsedRemotes } from '../remote/client.ts'
+import type { Remotes } from '../remote/types.ts'
 import { deriveAvro } from '../serializers/avro-schema.ts'
 import { reduceSchema } from '../serializers/schema.ts'
 import { canonicalSchema, isRecord, MAX_PARTS, type Budget } from './canonical.ts'
@@ -28,6 +30,10 @@ export interface Contract {
   readonly routes: ReadonlyMap<string, RouteContract>
   /** By route; those that Avro cannot carry are left out. */
   readonly pushes: ReadonlyMap<string, PartSchema>
+  /** What it serves to other servers, by `contract.method`. */
+  readonly remotes: ReadonlyMap<string, RouteSchemas>
+  /** What it asks of other servers, by `serverType.contract.method`. */
+  readonly calls: ReadonlyMap<string, RouteSchemas>
 }
 
 /** Kept by the store under its own hash, so that servers of one build share it. */
@@ -44,6 +50,9 @@ export const MAX_CONTRACT_BYTES = 512 * 1024
 const MAX_DEADLINE_MS = 86_400_000
 const MAX_ROUTE_BYTES = 255
 const SHORT_ROUTE = /^[^\s.]+\.[^\s.]+$/
+const FULL_ROUTE = /^[^\s.]+\.[^\s.]+\.[^\s.]+$/
+/** Remotes of this package: they are as new as it is. */
+const SYSTEM = 'sys'
 
 /**
  * The contract of these handlers.
@@ -73,6 +82,17 @@ export function contractOf (definitions: readonly HandlersDefinition[], { leaves
     }
   }
   return sealed(routes, pushes)
+}
+
+/** The same with what goes from server to server. Throws PIT_ERR_SCHEMA. */
+export function withRemotes (contract: Contract, served: readonly Remotes[], used: readonly UsedRemotes[]): Contract {
+  const entries = (prefix: string, { name, methods }: Remotes): Array<[string, RouteSchemas]> =>
+    Object.entries(methods).map(([method, parts]) => [`${prefix}${name}.${method}`, schemasOf(`${name}.${method}`, { kind: 'request', ...parts })])
+  return {
+    ...contract,
+    remotes: new Map(served.filter(({ name }) => name !== SYSTEM).flatMap((remotes) => entries('', remotes))),
+    calls: new Map(used.flatMap(({ serverType, contract }) => entries(`${serverType}.`, contract)))
+  }
 }
 
 export function encodeContract (contract: Contract): EncodedContract {
@@ -106,7 +126,8 @@ export function decodeContract (bytes: Uint8Array): Contract {
     const part = push === '' || isTooLong(push) ? undefined : acceptable(() => readPart(given, budget))
     if (part !== undefined) pushes.set(push, part)
   }
-  return sealed(routes, pushes)
+  const { remotes, calls } = parsed
+  return { ...sealed(routes, pushes), remotes: readRemotes(remotes, SHORT_ROUTE, budget), calls: readRemotes(calls, FULL_ROUTE, budget) }
 }
 
 /** `raw` or a schema, of whatever origin, in canonical form. Throws PIT_ERR_SCHEMA. */
@@ -116,10 +137,12 @@ export function readPart (given: unknown, budget: Budget): PartSchema {
 
 function sealed (routes: Map<string, RouteContract>, pushes: Map<string, PartSchema>): Contract {
   const known = [...routes].flatMap(([route, { schemas }]) => schemas === undefined ? [] : [[route, schemas] as const])
-  return { fingerprint: setFingerprint('', known, pushes), routes, pushes }
+  return { fingerprint: setFingerprint('', known, pushes), routes, pushes, remotes: new Map(), calls: new Map() }
 }
 
-function schemasOf (route: string, { kind, body, response }: MethodDefinition): RouteSchemas {
+interface Parts { readonly kind: RouteSchemas['kind'], readonly body: MessageSchema | undefined, readonly response: MessageSchema | undefined }
+
+function schemasOf (route: string, { kind, body, response }: Parts): RouteSchemas {
   return {
     kind,
     ...body === undefined ? {} : { body: partOf(body, `${route}.body`) },
@@ -131,7 +154,7 @@ function partOf (schema: MessageSchema, name: string): PartSchema {
   return isRaw(schema) ? 'raw' : canonicalSchema(deriveAvro(reduceSchema(schema as TSchema, name), name))
 }
 
-function write ({ routes, pushes }: Contract, withSchemas: boolean): Uint8Array {
+function write ({ routes, pushes, remotes, calls }: Contract, withSchemas: boolean): Uint8Array {
   const entries = sortEntries(routes).map(([route, { kind, concurrent, deadlineMs, ratePerSecond, schemas }]) => {
     // What is not known must not be read as what is not there.
     const parts = !withSchemas ? {} : schemas ?? { body: null }
@@ -140,8 +163,20 @@ function write ({ routes, pushes }: Contract, withSchemas: boolean): Uint8Array 
   return Buffer.from(JSON.stringify({
     version: VERSION,
     routes: Object.fromEntries(entries),
-    pushes: withSchemas ? Object.fromEntries(sortEntries(pushes)) : undefined
+    ...withSchemas ? { pushes: sortedObject(pushes), remotes: sortedObject(remotes), calls: sortedObject(calls) } : {}
   }))
+}
+
+function sortedObject<T> (map: ReadonlyMap<string, T>): Record<string, T> { return Object.fromEntries(sortEntries(map)) }
+
+function readRemotes (given: unknown, pattern: RegExp, budget: Budget): Map<string, RouteSchemas> {
+  const remotes = new Map<string, RouteSchemas>()
+  for (const [route, parts] of Object.entries(isRecord(given) ? given : {})) {
+    if (!isRecord(parts) || !pattern.test(route) || isTooLong(route)) continue
+    const schemas = acceptable(() => readSchemas('request', parts, budget))
+    if (schemas !== undefined) remotes.set(route, schemas)
+  }
+  return remotes
 }
 
 function readSchemas (kind: RouteSchemas['kind'], { body, response }: Record<string, unknown>, budget: Budget): RouteSchemas {

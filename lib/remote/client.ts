@@ -28,14 +28,22 @@ interface Known {
 const EMPTY = new Uint8Array(0)
 const NO_OPTIONS: RemoteCallOptions = Object.freeze({})
 
+/** What this server asks of another type. */
+export interface UsedRemotes { readonly serverType: string, readonly contract: Remotes }
+
 /** The clients of one server for what others serve: made when first asked for, the same ones from then on. */
 export class RemoteClients {
   readonly #options: RemoteClientsOptions
   readonly #known = new WeakMap<Remotes, Known>()
+  /** By `serverType.contract`. */
+  readonly #used = new Map<string, UsedRemotes>()
 
   constructor (options: RemoteClientsOptions) {
     this.#options = options
   }
+
+  /** What was asked for until now. */
+  get used (): UsedRemotes[] { return [...this.#used.values()] }
 
   /**
    * The contract's methods, each of which asks a server of the type. They reject, besides with what was answered, with PIT_ERR_REMOTE:
@@ -69,6 +77,7 @@ export class RemoteClients {
         return decodeResponse(response, data, route)
       }
     }
+    this.#used.set(`${serverType}.${contract.name}`, { serverType, contract })
     return Object.freeze(methods) as RemoteClient<RemoteMethods>
   }
 }

@@ -93,6 +93,9 @@ export class RemoteService {
   /** Full routes, once compiled. */
   get routes (): string[] { return [...new Set([...this.#byRoute.values()].map(({ route }) => route))] }
 
+  /** What is served. */
+  get contracts (): Remotes[] { return [...this.#registered.values()].map(({ contract }) => contract) }
+
   /** @throws PIT_ERR_REMOTE for what is no contract, one that is served already, and an implementation with other methods */
   register<M extends RemoteMethods> (
     contract: Remotes<string, M>, implementation: NoInfer<RemoteImplementation<M>>, levels: readonly RemoteSteps[] = []

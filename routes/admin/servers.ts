@@ -16,7 +16,7 @@ const Server = Type.Object({
   contract: Type.Object({
     fingerprint: Type.String({ description: 'of its schemas; empty: not known' }),
     breaks: Type.Array(Type.Object({ server: Type.String(), route: Type.String(), why: Type.String() }), {
-      description: 'what clients that know the contract of another server of its type cannot use on it'
+      description: 'what clients that know the contract of another server of its type, or other servers, cannot use on it'
     })
   })
 })

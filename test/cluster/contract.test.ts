@@ -1,8 +1,10 @@
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
+import { compileCodec } from '../../client/avro/codec.ts'
 import { PacketType } from '../../lib/protocol/packet.ts'
 import { defineHandlers, request } from '../../lib/handler/define.ts'
+import { defineRemotes } from '../../lib/remote/define.ts'
 import { clusterIn, eventually, rawClient, type RawClient } from '../helpers/app.ts'
 import { clusterOf } from '../helpers/cluster.ts'
 import { logSink } from '../helpers/log.ts'
@@ -43,9 +45,10 @@ t.test('an unpinned Avro client calls a server behind its frontend with the sche
   await backend({ handlers: [defineHandlers('room', { echo: request({ body: Text, response: Text }, (body) => body) })] })
   const client = rawClient(await frontend())
   const { set } = await schemasOf(client)
-  t.equal(set.routes['chat.room.echo'].body.fields[0].type, 'string')
-  client.request(1, 'chat.room.echo', Buffer.from('\x04hi'))
-  t.equal((await client.message()).data.toString(), '\x04hi')
+  const { body, response } = set.routes['chat.room.echo']
+  client.request(1, 'chat.room.echo', compileCodec(body).encode({ text: 'hi' }))
+  const { data } = await client.message()
+  t.strictSame(compileCodec(response).decode(data, 0, data.length), { text: 'hi' })
 })
 
 t.test('a server that breaks what another of its type offers is told of at once, on both, and listed', async (t) => {
@@ -66,6 +69,24 @@ t.test('a server that breaks what another of its type offers is told of at once,
   await eventually(() => clusterIn(a).parts.contracts.breaksOf(clusterIn(a).discovery.get('c')!).length === 2, 'a knows the contract of c')
   t.strictSame(await breaks(a), expected)
   t.equal(old.lines.find(({ msg }) => msg === line?.msg), undefined, 'what the old one offers, the new one\'s clients can use')
+})
+
+t.test('a server that does not serve what another one calls is told of at once, and listed', async (t) => {
+  const { frontend, backend } = clusterOf(t)
+  const sink = logSink()
+  const before = defineRemotes('match', { create: { body: Text, response: Type.Integer() }, end: { body: Text }, list: {} })
+  const after = defineRemotes('match', { create: { body: Type.Object({ text: Type.String(), to: Type.Optional(Type.String()) }), response: Type.Integer() }, end: { body: Text } })
+  await frontend({ serverId: 'caller', setUp: (app) => { app.pitaya.remote('game', before) } })
+  await frontend({ serverId: 'other', setUp: (app) => { app.pitaya.remote('chat', before) } })
+  const implementation = { create: () => 1, end () {} }
+  const game = await backend({
+    serverId: 'game', serverType: 'game', admin, fastify: { logger: sink.logger }, setUp: (app) => { app.pitaya.remotes(after, implementation) }
+  })
+  const lines = ['game.match.create: the body cannot be read: another schema', 'game.match.list: there is no such remote']
+  t.strictSame(sink.lines.filter(({ msg }) => msg === 'what one server calls, another one does not serve so').map(({ peer, breaks }) => [peer, breaks]), [['caller', lines]])
+  const listed = await breaks(game)
+  t.strictSame(listed.game.map(({ server, route }: any) => [server, route]), [['caller', 'game.match.create'], ['caller', 'game.match.list']])
+  t.strictSame([listed.caller, listed.other], [[], []])
 })
 
 t.test('contracts that only grew are no breaks for those who were there before', async (t) => {

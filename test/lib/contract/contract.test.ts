@@ -1,12 +1,13 @@
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
-import { findBreaks } from '../../../lib/contract/breaks.ts'
+import { findBreaks, findBrokenCalls } from '../../../lib/contract/breaks.ts'
 import { canonicalSchema, MAX_PARTS } from '../../../lib/contract/canonical.ts'
-import { contractOf, decodeContract, encodeContract, MAX_CONTRACT_BYTES } from '../../../lib/contract/contract.ts'
+import { contractOf, decodeContract, encodeContract, MAX_CONTRACT_BYTES, withRemotes } from '../../../lib/contract/contract.ts'
 import { schemaFingerprint } from '../../../lib/contract/fingerprint.ts'
 import { isPitayaError } from '../../../lib/errors.ts'
 import { defineHandlers, notify, raw, request } from '../../../lib/handler/define.ts'
 import type { AvroSchema } from '../../../lib/serializers/avro-schema.ts'
+import { defineRemotes } from '../../../lib/remote/define.ts'
 import { fuzzRuns, fuzzSeed, FUZZ_TIMEOUT_MS, Random } from '../../helpers/fuzz.ts'
 
 t.setTimeout?.(FUZZ_TIMEOUT_MS)
@@ -49,6 +50,36 @@ t.test('what is read of the store is what was written', async (t) => {
   t.strictSame([decodeContract(bytes), hasSchemas], [contract, true])
   t.match(name, /^[\w-]{16}$/)
   t.equal(encodeContract(contractOf([room])).name, name)
+})
+
+t.test('what goes from server to server is in the contract, but not in its fingerprint', async (t) => {
+  const match = defineRemotes('match', { create: { body: Text, response: raw }, list: { response: Type.Integer() } })
+  const contract = withRemotes(contractOf([room]), [match, defineRemotes('sys', { own: {} })], [{ serverType: 'game', contract: match }])
+  const schemas = [['create', { kind: 'request', body: record, response: 'raw' }], ['list', { kind: 'request', response: 'long' }]] as const
+  t.strictSame([...contract.remotes], schemas.map(([method, parts]) => [`match.${method}`, parts]))
+  t.strictSame([...contract.calls], schemas.map(([method, parts]) => [`game.match.${method}`, parts]))
+  t.equal(contract.fingerprint, contractOf([room]).fingerprint)
+  t.strictSame(decodeContract(encodeContract(contract).bytes), contract)
+})
+
+t.test('calls break by any difference that their bytes have', async (t) => {
+  const of = (methods: any) => defineRemotes('match', methods)
+  const broken = (served: any, called: any) => {
+    const empty = contractOf([])
+    const server = { type: 'game', contract: withRemotes(empty, [of({ a: served })], []) }
+    return findBrokenCalls(server, withRemotes(empty, [], [{ serverType: 'game', contract: of({ a: called }) }])).map(({ why }) => why)
+  }
+  const More = Type.Object({ text: Type.String(), to: Type.Optional(Type.String()), by: Type.Optional(Type.String()) })
+  const Small = Type.Integer({ minimum: 0, maximum: 9 })
+  t.strictSame(broken({ body: Text }, { body: Text }), [])
+  t.strictSame(broken({ body: Type.Object({ text: Type.String({ maxLength: 5 }), to: Type.Optional(Type.String()) }) }, { body: Text }), [])
+  t.strictSame(broken({ body: More }, { body: Text }), ['the body cannot be read: another schema'])
+  t.strictSame(broken({ response: Text }, { response: More }), ['the response cannot be read: another schema'])
+  t.strictSame(broken({ body: Small }, { body: Type.String() }), ['the body cannot be read: all of it'])
+  t.strictSame(broken({ response: raw }, {}), [])
+  t.strictSame(broken({}, { response: raw }), [])
+  t.strictSame(broken({}, { response: Text }), ['the response cannot be read: there is none'])
+  t.strictSame(broken({ body: Text }, {}), ['the body cannot be read: there is none'])
 })
 
 t.test('what Avro cannot carry is refused, or left out where Avro is not offered', async (t) => {

@@ -15,7 +15,7 @@ export interface Channel<T extends object> {
 }
 
 /** Why something that arrived or should have left was not handled. Bounded, so fit for a metric's label. */
-export type DropReason = 'rate' | 'busy' | 'closed' | 'unknown-route' | 'refused' | 'bad-body' | 'failed' | 'late'
+export type DropReason = 'rate' | 'busy' | 'closed' | 'unknown-route' | 'refused' | 'bad-body' | 'evolution' | 'failed' | 'late'
 
 export const channels = {
   /** A connection was accepted. */

@@ -43,6 +43,7 @@ const agents: FastifyPluginAsync<{ runtime: Runtime }> = async (fastify, { runti
       serializers: serializers.map(({ name }) => name),
       defaultSerializer,
       schemas: (has) => cluster.parts.schemas.greeting(has),
+      pinned: cluster.parts.pinned,
       log
     })
     pool.prepare(answers, greeter)

@@ -12,7 +12,7 @@ const handlers: FastifyPluginAsync<{ runtime: Runtime }> = async (fastify, { run
   const { serverId, serverType, dictionary, limits, dispatch, compressFrom } = options
   const pushes = new PushRegistry(
     { deflate: (data) => deflateIfSmaller(data, compressFrom) },
-    (route) => service.dropped('push', 'closed', route)
+    (route, why) => service.dropped('push', why, route)
   )
   const service = new HandlerService({
     serverId,

@@ -285,12 +285,18 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
 
   #onAck (): void {
     this.#state = State.working
-    this.#deadline?.cancel()
-    this.#deadline = null
+    const { awaited } = this.session
+    if (awaited === null) this.#inTime()
+    else awaited.onSettled = () => this.#inTime()
     this.#decoder.maxBodyBytes = this.#host.limits.packetBytes
     const early = this.#early
     this.#early = null
     if (early !== null) for (const packet of early) this.#outbox.append(packet)
+  }
+
+  #inTime (): void {
+    this.#deadline?.cancel()
+    this.#deadline = null
   }
 
   #onMessage (bytes: Uint8Array, start: number, end: number): void {

@@ -5,7 +5,7 @@ import sjson from 'secure-json-parse'
 import { createError, isPitayaError } from '../errors.ts'
 import type { HandshakeSys, Logger, MaybePromise } from '../handler/types.ts'
 import { normalizeHandshake } from '../protocol/handshake.ts'
-import type { Session } from '../session/session.ts'
+import type { PendingContract, Pin, Session } from '../session/session.ts'
 import { isThenable } from '../thenable.ts'
 import type { Greeting } from './host.ts'
 
@@ -36,7 +36,15 @@ export interface GreeterOptions {
   readonly defaultSerializer: string
   /** What the answer tells clients of the schemas that they lack. @param has fingerprint of what they have */
   readonly schemas?: (has: string) => string
+  /** Contracts that clients are pinned to. */
+  readonly pinned?: PinnedContracts
   readonly log: Logger
+}
+
+export interface PinnedContracts {
+  /** Undefined: not known. @throws PIT_ERR_HANDSHAKE */
+  lookUp (fingerprint: string): MaybePromise<Pin | undefined>
+  expect (fingerprint: string): PendingContract
 }
 
 type Check = (user: unknown) => unknown
@@ -58,8 +66,16 @@ export class Greeter {
     const { sys, user } = normalizeHandshake(parse(body))
     const extraSys = sys.schemas === undefined ? undefined : this.#options.schemas?.(sys.schemas)
     const greeting = { sys, user: this.#checkUser === undefined ? user : this.#checkUser(user), ...this.#choose(sys.serializer), extraSys }
-    if (this.#validators.length === 0) return greeting
-    return this.#validate(session, greeting, request, 0)
+    // Validators may cause pushes.
+    session.serializerIndex = greeting.serializerIndex
+    const { pinned } = this.#options
+    if (sys.contract === undefined || pinned === undefined || greeting.serializerName !== 'avro') return this.#validate(session, greeting, request, 0)
+    const { contract } = sys
+    const pin = pinned.lookUp(contract)
+    const go = (pin: Pin | undefined): MaybePromise<Greeting> => {
+      return this.#validate(session, withContract(session, greeting, contract, pin, pinned), request, 0)
+    }
+    return isThenable(pin) ? pin.then(go) : go(pin)
   }
 
   #validate (session: Session, greeting: Greeting, request: unknown, from: number): MaybePromise<Greeting> {
@@ -111,6 +127,18 @@ export class Greeter {
     if (serializerIndex === -1) throw createError('PIT_ERR_HANDSHAKE', ['sys.serializer is not offered'])
     return { serializerIndex, serializerName: name }
   }
+}
+
+/** The session takes its contract's version, or waits for the contract. */
+function withContract (session: Session, greeting: Greeting, contract: string, pin: Pin | undefined, pinned: PinnedContracts): Greeting {
+  session.requireOpen()
+  if (pin !== undefined) {
+    session.pin(pin)
+    return { ...greeting, serializerIndex: pin.index }
+  }
+  session.awaited = pinned.expect(contract)
+  const need = `"need":${JSON.stringify([contract])}`
+  return { ...greeting, extraSys: greeting.extraSys === undefined ? need : `${greeting.extraSys},${need}` }
 }
 
 function parse (body: Uint8Array): unknown {

@@ -187,8 +187,9 @@ export class Cluster {
 
   /** What the store may have lost is put back. */
   #restore (isReborn: boolean): void {
-    const { contracts, bindings, clusterGroups } = this.parts
+    const { contracts, pinned, bindings, clusterGroups } = this.parts
     this.#quietly(contracts.restore())
+    this.#quietly(pinned.restore())
     this.#quietly(bindings?.reconcile())
     this.#quietly(clusterGroups?.reconcile({ isReborn }))
   }
@@ -199,20 +200,22 @@ export class Cluster {
   }
 
   #changed (server: ServerInfo): void {
-    const { router, events, contracts } = this.parts
+    const { router, events, contracts, pinned } = this.parts
     router.trust(server.id)
     events.serversChanged()
     if (!contracts.isKnown(server)) this.#quietly(contracts.learn(server))
+    pinned.learn(server)
   }
 
   #lost (server: ServerInfo, why: 'left' | 'lease'): void {
-    const { rpc, router, forwarder, events, contracts } = this.parts
+    const { rpc, router, forwarder, events, contracts, pinned } = this.parts
     const { id, type, frontend } = server
     this.#log.info({ peer: id, peerType: type, why }, 'server is gone')
     rpc.failPeer(id)
     router.trust(id)
     forwarder.forget(id)
     contracts.left(server)
+    pinned.left(server)
     events.serversChanged()
     if (frontend && this.#isEldest()) this.#cleanUp(server)
   }
@@ -238,6 +241,7 @@ export class Cluster {
   }
 
   #tellLoad (): void {
+    this.parts.pinned.tell()
     const { dispatcher } = this.#options.service
     this.discovery.update({ load: dispatcher.running + dispatcher.waiting + this.parts.remotes.running })
     this.#load = new Deadline(this.#options.runtime.wheel, LOAD_MS, () => this.#tellLoad())
@@ -247,6 +251,7 @@ export class Cluster {
     this.#compact = new Deadline(this.#options.runtime.wheel, COMPACT_MS, () => {
       this.#compactLater()
       this.#quietly(this.parts.contracts.forget(this.#isEldest()))
+      if (this.#isEldest()) this.#quietly(this.parts.pinned.forget())
       if (this.#isEldest()) for (const store of Object.values(this.#stores)) this.#quietly(store.compact(COMPACT_MS))
     })
   }

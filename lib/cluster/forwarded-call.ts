@@ -28,6 +28,7 @@ export class ForwardedCall implements Job, PendingCall, RoutingCall {
   readonly of: Session
   /** The request's id; -1: a notify. */
   readonly id: number
+  readonly isConcurrent: boolean
   share: Share | null = null
   start: number
   end: number
@@ -50,6 +51,7 @@ export class ForwardedCall implements Job, PendingCall, RoutingCall {
     this.#route = route
     this.of = session
     this.id = id
+    this.isConcurrent = route.concurrent && session.awaited === null
     this.#bytes = bytes
     this.start = start
     this.end = end
@@ -62,7 +64,6 @@ export class ForwardedCall implements Job, PendingCall, RoutingCall {
   get uid (): string { return this.of.uid }
   get key (): undefined { return undefined }
   get isRequest (): boolean { return this.id >= 0 }
-  get isConcurrent (): boolean { return this.#route.concurrent }
   get deadlineMs (): number | undefined { return this.#route.deadlineMs }
   inFlight (server: ServerInfo): number { return this.#forwarder.inFlight(server) }
 
@@ -82,6 +83,7 @@ export class ForwardedCall implements Job, PendingCall, RoutingCall {
   run (): void {
     this.state = JobState.running
     if (channels.forwarded.hasSubscribers) this.#startedAt = performance.now()
+    if (this.of.awaited !== null) { this.#fail(createError('PIT_ERR_CONTRACT', ['it is to be sent before anything else'])); return }
     if (!this.#isCompressed) { this.#send(); return }
     try {
       const inflated = this.#forwarder.service.inflate(this.#bytes, this.start, this.end)

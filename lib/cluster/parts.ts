@@ -1,4 +1,5 @@
 import { hostname } from 'node:os'
+import { PinnedSets } from '../contract/pinned-sets.ts'
 import { SchemaSets } from '../contract/schema-sets.ts'
 import { systemHandlers } from '../contract/system-handlers.ts'
 import type { Groups } from '../facade-types.ts'
@@ -111,7 +112,9 @@ export function createParts (options: ClusterOptions, stores: Stores) {
   const forwarder = new Forwarder({ serverId, service, discovery, router, rpc, envelope, dispatch, handlerMs })
   service.forwarding = forwarder
   const schemas = new SchemaSets(serverType)
-  service.registerSystem(systemHandlers(schemas))
+  const { compileCodec } = options.runtime
+  const pinned = new PinnedSets({ service, schemas, compileCodec, discovery, store: isShared ? stores.servers : undefined, log })
+  service.registerSystem(systemHandlers(schemas, pinned))
   const contracts = new Contracts({ store: stores.servers, discovery, forwarder, schemas, log })
 
   const home: SessionHome = {
@@ -126,7 +129,8 @@ export function createParts (options: ClusterOptions, stores: Stores) {
     bind: async (frontendId, sessionId, uid) => { await peers.bind(frontendId, { sessionId, uid }) },
     patch: (frontendId, sessionId, patch, base) => peers.patch(frontendId, { sessionId, patch, base })
   }
-  const server = new RpcServer({ transport, envelope, subject: subjects.rpc(serverId), service, remotes, sessions, home, handlerMs, log })
+  const subject = subjects.rpc(serverId)
+  const server = new RpcServer({ transport, envelope, subject, service, remotes, sessions, home, pinned, handlerMs, log })
 
   remotes.register(sys, serveSys({
     sessions,
@@ -159,6 +163,7 @@ export function createParts (options: ClusterOptions, stores: Stores) {
     bindings,
     forwarder,
     contracts,
-    schemas
+    schemas,
+    pinned
   }
 }

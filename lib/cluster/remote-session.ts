@@ -127,6 +127,7 @@ export class RemoteSession extends Session {
   answered (): void {
     this.#isAnswered = true
     this.entity = GONE
+    this.unpin()
   }
 
   #readHandshake (): void {

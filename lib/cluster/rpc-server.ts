@@ -3,7 +3,9 @@ import { createError, isPitayaError, toWireError, type PitayaError, type WireErr
 import { Call } from '../handler/call.ts'
 import type { HandlerService } from '../handler/service.ts'
 import type { Logger } from '../handler/types.ts'
+import { logFailure } from '../log-failure.ts'
 import { LineLimiter } from '../line-limiter.ts'
+import type { PinnedSets } from '../contract/pinned-sets.ts'
 import type { RemoteService } from '../remote/service.ts'
 import type { SessionPool } from '../session/pool.ts'
 import { RpcType, type Envelope, type RequestEnvelope } from './envelopes/envelope.ts'
@@ -19,6 +21,7 @@ export interface RpcServerOptions {
   readonly remotes: RemoteService
   readonly sessions: SessionPool
   readonly home: SessionHome
+  readonly pinned: PinnedSets
   /** Milliseconds that a handler may take where it says nothing else. */
   readonly handlerMs: number
   readonly log: Logger
@@ -77,19 +80,32 @@ export class RpcServer {
   }
 
   #onSys (request: RequestEnvelope, reply: string): void {
-    const { service, sessions, home, handlerMs } = this.#options
+    const { service, sessions, home, pinned, handlerMs } = this.#options
     const { session: part, route, isNotify, remainingMs, frontend } = request
     if (part === undefined || frontend === '') throw createError('PIT_ERR_RPC', ['a forwarded message without its session'])
     const handler = service.find(route)
     if (handler === undefined) throw service.notFound(route.slice(route.indexOf('.') + 1))
     if (!isNotify && handler.kind === 'notify') throw createError('PIT_ERR_NOTIFY_ROUTE')
     const serializerIndex = service.serializerIndex(part.serializer)
-    if (serializerIndex === -1) throw createError('PIT_ERR_RPC', [`this server does not offer the serializer "${part.serializer}"`])
+    if (serializerIndex === -1) { this.#loadFirst(request, part.serializer, reply); return }
     const session = new RemoteSession(home, sessions, frontend, part, serializerIndex, reply)
+    const version = pinned.at(serializerIndex)
+    if (version !== undefined) session.pin(version)
     const call = new Call(service, handler, session, isNotify ? -1 : 0, request.data, 0, request.data.length, false)
     call.deadlineMs = Math.min(remainingMs, handler.deadlineMs ?? handlerMs)
     if (request.context !== undefined) call.propagated = request.context
     service.dispatcher.submit(call)
+  }
+
+  /** The client is pinned to a contract that is not known here: the message waits for it. */
+  #loadFirst (request: RequestEnvelope, serializer: string, reply: string): void {
+    const loaded = this.#options.pinned.load(serializer)
+    if (loaded === undefined) throw createError('PIT_ERR_RPC', [`this server does not offer the serializer "${serializer}"`])
+    const kept = { ...request, data: new Uint8Array(request.data) }
+    loaded.then(() => this.#onSys(kept, reply)).catch((error: unknown) => {
+      if (!isPitayaError(error)) logFailure(this.#options.log, error, 'a contract could not be loaded')
+      this.#fail(reply, isPitayaError(error) ? error : createError('PIT_ERR_INTERNAL'))
+    })
   }
 
   #onUser ({ route, data, caller, remainingMs, context }: RequestEnvelope, reply: string): void {

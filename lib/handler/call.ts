@@ -13,6 +13,7 @@ import { runSteps, type RunningCall } from './step.ts'
 import type { HandlerContext, HandlerGroups, HandlerSession, Logger } from './types.ts'
 
 const EMPTY = new Uint8Array(0)
+const NOT_SENT = 'it is to be sent before anything else'
 const NOTHING: Readonly<Record<string, string>> = Object.freeze({})
 /** One message on its way through its handler; also the context that the handler gets. */
 export class Call implements HandlerContext, Job, RunningCall, FaultyCall {
@@ -28,6 +29,8 @@ export class Call implements HandlerContext, Job, RunningCall, FaultyCall {
   readonly of: Session
   /** The request's id; -1: a notify. */
   readonly id: number
+  /** False while the session's contract is awaited, whatever its route: then everything waits for that. */
+  readonly isConcurrent: boolean
   bytes: Uint8Array
   start: number
   end: number
@@ -55,6 +58,7 @@ export class Call implements HandlerContext, Job, RunningCall, FaultyCall {
     this.handler = handler
     this.of = session
     this.id = id
+    this.isConcurrent = handler.concurrent && session.awaited === null
     this.bytes = bytes
     this.start = start
     this.end = end
@@ -83,7 +87,6 @@ export class Call implements HandlerContext, Job, RunningCall, FaultyCall {
 
   get isAborted (): boolean { return this.#controller?.signal.aborted === true }
   get isRequest (): boolean { return this.id >= 0 }
-  get isConcurrent (): boolean { return this.handler.concurrent }
   get deadlineMs (): number | undefined { return this.#deadlineMs ?? this.handler.deadlineMs }
   set deadlineMs (ms: number | undefined) { this.#deadlineMs = ms }
   get share (): null { return null }
@@ -93,6 +96,7 @@ export class Call implements HandlerContext, Job, RunningCall, FaultyCall {
   run (): void {
     this.state = JobState.running
     if (channels.handled.hasSubscribers) this.startedAt = performance.now()
+    if (this.of.awaited !== null && !this.of.awaited.admits(this.handler)) { this.fail(createError('PIT_ERR_CONTRACT', [NOT_SENT])); return }
     if (!this.isCompressed) { runSteps(this, 0); return }
     try {
       const inflated = this.#service.inflate(this.bytes, this.start, this.end)
@@ -255,4 +259,4 @@ export class Call implements HandlerContext, Job, RunningCall, FaultyCall {
 }
 
 /** Why a notify was dropped, by the error's code. */
-const dropReasons: Readonly<Record<string, DropReason>> = { PIT_ERR_BODY: 'bad-body', PIT_ERR_BUSY: 'busy' }
+const dropReasons: Readonly<Record<string, DropReason>> = { PIT_ERR_BODY: 'bad-body', PIT_ERR_BUSY: 'busy', PIT_ERR_EVOLUTION: 'evolution' }

@@ -1,4 +1,4 @@
-import { createError } from '../errors.ts'
+import { createError, isPitayaError } from '../errors.ts'
 import type { Codec } from '../serializers/serializer.ts'
 
 const EMPTY = new Uint8Array(0)
@@ -6,7 +6,7 @@ const EMPTY = new Uint8Array(0)
 /**
  * The bytes of what a handler returned.
  * @param codec undefined: no response is declared, what was returned is ignored
- * @throws PIT_ERR_NULL_REPLY, PIT_ERR_RESPONSE
+ * @throws PIT_ERR_NULL_REPLY, PIT_ERR_RESPONSE, PIT_ERR_EVOLUTION
  */
 export function encodeResult (result: unknown, codec: Codec | 'raw' | undefined, acceptsNull: boolean): Uint8Array {
   if (codec === undefined) return EMPTY
@@ -18,6 +18,7 @@ export function encodeResult (result: unknown, codec: Codec | 'raw' | undefined,
   try {
     return codec.encode(result)
   } catch (cause) {
+    if (isEvolution(cause)) throw cause
     throw createError('PIT_ERR_RESPONSE', [], { cause })
   }
 }
@@ -30,4 +31,9 @@ export function encodesNull (codec: Codec): boolean {
   } catch {
     return false
   }
+}
+
+/** True for a value, or all of a route, that the client's version does not have: its own affair, not a fault of the server. */
+export function isEvolution (error: unknown): boolean {
+  return isPitayaError(error) && error.code === 'PIT_ERR_EVOLUTION'
 }

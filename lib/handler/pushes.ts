@@ -1,12 +1,14 @@
-import { createError } from '../errors.ts'
+import type { DropReason } from '../channels.ts'
+import { createError, type PitayaError } from '../errors.ts'
 import type { Framing } from '../agent/connection.ts'
 import { frameMessage } from '../frame.ts'
 import { COMPRESSED_BIT, encodeMessage, MessageType } from '../protocol/message.ts'
 import { MAX_BODY_BYTES } from '../protocol/packet.ts'
 import type { RouteDictionary } from '../protocol/route.ts'
-import type { Codec, Serializer } from '../serializers/serializer.ts'
-import type { Session, SharedPush } from '../session/session.ts'
+import type { Codec, Serializer, SerializerVersion } from '../serializers/serializer.ts'
+import type { PendingContract, Session, SharedPush } from '../session/session.ts'
 import { compileCodecs } from './compile-codecs.ts'
+import { isEvolution } from './encode-result.ts'
 import { isRaw } from './raw.ts'
 import type { MessageSchema, PushSchemas } from './types.ts'
 
@@ -19,12 +21,14 @@ interface CompiledPush {
   readonly name: string
   /** The message's flag and route. */
   readonly head: Uint8Array
-  /** By serializer. */
-  readonly codecs: readonly Codec[] | 'raw'
+  /** By serializer, and by version of one. */
+  readonly codecs: Codec[] | 'raw'
 }
 
 /** Heads of pushes that other servers declare. */
 const MAX_FOREIGN_HEADS = 4096
+
+type OnDropped = (route: string, why: DropReason) => void
 
 export interface PushOptions {
   /** Compresses data of at least so many bytes, when that makes it smaller. */
@@ -36,13 +40,17 @@ export class PushRegistry {
   #declared = new Map<string, MessageSchema>()
   #compiled = new Map<string, CompiledPush>()
   #options: PushOptions
-  #onDropped: (route: string) => void
-  #serializers: readonly string[] = []
+  #onDropped: OnDropped
+  /** Names of the serializers, and of versions that came later. */
+  #serializers: string[] = []
+  /** Places of what pushes to clients of other servers are made in. */
+  #offered: readonly number[] = []
+  #own: readonly number[] = []
   #dictionary: RouteDictionary | undefined
   /** By route, of pushes that only other servers declare. */
   #foreignHeads = new Map<string, Uint8Array>()
 
-  constructor (options: PushOptions, onDropped: (route: string) => void) {
+  constructor (options: PushOptions, onDropped: OnDropped) {
     this.#options = options
     this.#onDropped = onDropped
   }
@@ -58,6 +66,8 @@ export class PushRegistry {
 
   compile (serializers: readonly Serializer[], dictionary: RouteDictionary): void {
     this.#serializers = serializers.map(({ name }) => name)
+    this.#own = [...serializers.keys()]
+    this.offer([])
     this.#dictionary = dictionary
     for (const [name, schema] of this.#declared) {
       const head = headOf(name, dictionary)
@@ -66,14 +76,49 @@ export class PushRegistry {
     }
   }
 
+  /** @param index its place; one of an earlier version is free by now */
+  addVersion (version: SerializerVersion, index: number): void {
+    const base = this.#serializers.indexOf(version.of)
+    const codecs = Array.from(this.#compiled.values(), ({ name, codecs }) => codecs === 'raw' ? undefined : version.push(codecs[base]!, name))
+    let i = 0
+    for (const { codecs: all } of this.#compiled.values()) {
+      const codec = codecs[i++]
+      if (all !== 'raw') all[index] = codec!
+    }
+    this.#serializers[index] = version.name
+  }
+
+  /** Which versions clients of other servers use: `payloads` are made in these too. */
+  offer (versions: readonly number[]): void {
+    this.#offered = [...this.#own, ...versions]
+  }
+
   get schemas (): ReadonlyMap<string, MessageSchema> { return this.#declared }
 
-  /** To one session. False: it is closed. Throws PIT_ERR_PUSH_UNKNOWN, PIT_ERR_PUSH_BODY. */
+  /**
+   * To one session. False: it is closed, or its client's version does not have what is to be sent.
+   * Throws PIT_ERR_PUSH_UNKNOWN, PIT_ERR_PUSH_BODY.
+   */
   send (session: Session, name: string, value: unknown): boolean {
     const push = this.#get(name)
-    const isSent = session.entity.push(push.head, encodePush(push, session.serializerIndex, value))
-    if (!isSent) this.#onDropped(name)
+    if (session.awaited !== null) return this.#hold(session.awaited, name, () => { this.send(session, name, value) })
+    let payload
+    try {
+      payload = encodePush(push, session.serializerIndex, value)
+    } catch (error) {
+      if (!isEvolution(error)) throw error
+      this.#onDropped(name, 'evolution')
+      return false
+    }
+    const isSent = session.entity.push(push.head, payload)
+    if (!isSent) this.#onDropped(name, 'closed')
     return isSent
+  }
+
+  #hold (awaited: PendingContract, name: string, push: () => void): boolean {
+    const isHeld = awaited.hold(push)
+    if (!isHeld) this.#onDropped(name, 'busy')
+    return isHeld
   }
 
   /** To many: serialized when the first session of a serializer gets it, framed when the first of a carrier does. */
@@ -86,8 +131,17 @@ export class PushRegistry {
   payloads (name: string, value: unknown, serializer?: string): Payload[] {
     const push = this.#get(name)
     if (push.codecs === 'raw') return [{ serializer: '', data: new Uint8Array(encodePush(push, 0, value)) }]
-    const indexes = serializer === undefined ? push.codecs.keys() : [this.#serializers.indexOf(serializer)]
-    return Array.from(indexes, (index) => ({ serializer: this.#serializers[index]!, data: new Uint8Array(encodePush(push, index, value)) }))
+    const indexes = serializer === undefined ? this.#offered : [this.#serializers.indexOf(serializer)]
+    const payloads: Payload[] = []
+    for (const index of indexes) {
+      try {
+        payloads.push({ serializer: this.#serializers[index]!, data: new Uint8Array(encodePush(push, index, value)) })
+      } catch (error) {
+        // Who has that version counts what it lacks.
+        if (!isEvolution(error)) throw error
+      }
+    }
+    return payloads
   }
 
   /** What another server made by `payloads`, for clients of this one. Throws PIT_ERR_ROUTE_SIZE. */
@@ -95,7 +149,7 @@ export class PushRegistry {
     const encode = (index: number): Uint8Array => {
       const serializer = this.#serializers[index]
       const payload = payloads.find((payload) => payload.serializer === serializer || payload.serializer === '')
-      if (payload === undefined) throw createError('PIT_ERR_PUSH_BODY', [name, `its sender does not offer "${serializer}"`])
+      if (payload === undefined) throw missing(name, serializer!)
       return payload.data
     }
     return new Broadcast(name, this.#compiled.get(name)?.head ?? this.#foreignHead(name), encode, this.#options, this.#onDropped)
@@ -123,12 +177,13 @@ export class Broadcast {
   #head: Uint8Array
   #payload: (serializerIndex: number) => Uint8Array
   #options: PushOptions
-  #onDropped: (route: string) => void
-  #bySerializer: Array<Frames | undefined> = []
+  #onDropped: OnDropped
+  /** Null: clients of that version do not get it. */
+  #bySerializer: Array<Frames | null | undefined> = []
 
   constructor (
     name: string, head: Uint8Array, payload: (serializerIndex: number) => Uint8Array,
-    options: PushOptions, onDropped: (route: string) => void
+    options: PushOptions, onDropped: OnDropped
   ) {
     this.#name = name
     this.#head = head
@@ -137,12 +192,24 @@ export class Broadcast {
     this.#onDropped = onDropped
   }
 
-  /** False: the session is closed. */
+  /** False: the session is closed, or its client's version does not have what is to be sent. */
   to (session: Session): boolean {
-    const frames = this.#bySerializer[session.serializerIndex] ??= this.#encode(session.serializerIndex)
-    const isSent = session.entity.send(frames)
-    if (!isSent) this.#onDropped(this.#name)
+    if (session.awaited !== null) return session.awaited.hold(() => { this.to(session) })
+    const index = session.serializerIndex
+    let frames = this.#bySerializer[index]
+    if (frames === undefined) this.#bySerializer[index] = frames = this.#tryEncode(index)
+    const isSent = frames !== null && session.entity.send(frames)
+    if (!isSent) this.#onDropped(this.#name, frames === null ? 'evolution' : 'closed')
     return isSent
+  }
+
+  #tryEncode (serializerIndex: number): Frames | null {
+    try {
+      return this.#encode(serializerIndex)
+    } catch (error) {
+      if (!isEvolution(error)) throw error
+      return null
+    }
   }
 
   #encode (serializerIndex: number): Frames {
@@ -189,6 +256,11 @@ function headOf (name: string, dictionary: RouteDictionary): Uint8Array {
   return encodeMessage({ type: MessageType.push, route: name, routeCode: code === -1 ? undefined : code, data: EMPTY })
 }
 
+function missing (name: string, serializer: string): PitayaError {
+  if (serializer.includes('@')) return createError('PIT_ERR_EVOLUTION', [`push "${name}" does not fit the client's contract, or its sender does not know that`])
+  return createError('PIT_ERR_PUSH_BODY', [name, `its sender does not offer "${serializer}"`])
+}
+
 function encodePush (push: CompiledPush, serializerIndex: number, value: unknown): Uint8Array {
   if (push.codecs === 'raw') {
     if (value instanceof Uint8Array) return value
@@ -197,6 +269,7 @@ function encodePush (push: CompiledPush, serializerIndex: number, value: unknown
   try {
     return push.codecs[serializerIndex]!.encode(value)
   } catch (cause) {
+    if (isEvolution(cause)) throw cause
     throw createError('PIT_ERR_PUSH_BODY', [push.name, cause instanceof Error ? cause.message : 'it does not fit its schema'], { cause })
   }
 }

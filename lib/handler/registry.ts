@@ -6,8 +6,8 @@ import { isRaw } from './raw.ts'
 import { composeSteps, type Step } from './step.ts'
 import type { HandlersDefinition, MessageSchema, MethodDefinition, PipelineSteps } from './types.ts'
 
-/** Codecs by serializer; `raw`: bytes as they are; undefined: no such part. */
-export type CompiledPart = readonly Codec[] | 'raw' | undefined
+/** Codecs by serializer, later also by version of one; `raw`: bytes as they are; undefined: no such part. */
+export type CompiledPart = Codec[] | 'raw' | undefined
 
 /** A method with everything decided that its schema, its pipeline and the server's options decide. */
 export interface CompiledHandler {

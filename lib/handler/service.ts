@@ -5,7 +5,7 @@ import { createError, isPitayaError, toWireError, type PitayaError, type WireErr
 import { LineLimiter } from '../line-limiter.ts'
 import { MessageType, type MessageView } from '../protocol/message.ts'
 import { parseRoute, RouteDictionary, RouteIndex } from '../protocol/route.ts'
-import type { Serializer } from '../serializers/serializer.ts'
+import type { Codec, Serializer, SerializerVersion } from '../serializers/serializer.ts'
 import type { Session } from '../session/session.ts'
 import type { SessionPool } from '../session/pool.ts'
 import type { TimerWheel } from '../timer-wheel.ts'
@@ -14,7 +14,7 @@ import { Call } from './call.ts'
 import { Dispatcher, type DispatcherOptions } from './dispatcher.ts'
 import type { ForeignRoute, Forwarding } from './forwarding.ts'
 import type { PushRegistry } from './pushes.ts'
-import { HandlerRegistry, type CompiledHandler } from './registry.ts'
+import { HandlerRegistry, type CompiledHandler, type CompiledPart } from './registry.ts'
 import type { HandlerGroups, HandlersDefinition, Logger, PipelineSteps } from './types.ts'
 
 export interface HandlerServiceOptions {
@@ -54,7 +54,8 @@ export class HandlerService {
   /** The handler that ran last: when the event loop was blocked, most likely the one that did it. */
   latestHandler: CompiledHandler | undefined
   #options: HandlerServiceOptions
-  #serializerNames: readonly string[]
+  /** The serializers, and versions of them that came later. */
+  #serializers: Array<Pick<Serializer, 'name' | 'encodeError'>>
   #registry = new HandlerRegistry()
   #system = new HandlerRegistry()
   #handlers: CompiledHandler[] = []
@@ -66,7 +67,7 @@ export class HandlerService {
 
   constructor (options: HandlerServiceOptions) {
     this.#options = options
-    this.#serializerNames = options.serializers.map(({ name }) => name)
+    this.#serializers = [...options.serializers]
     this.serverId = options.serverId
     this.serverType = options.serverType
     this.log = options.log
@@ -77,7 +78,7 @@ export class HandlerService {
     options.wheel.onLag = (lagMs) => this.#lagged(lagMs)
     options.sessions.carrier = {
       push: (session, route, value) => this.pushes.send(session, route, value),
-      serializerName: (index) => options.serializers[index]!.name
+      serializerName: (index) => this.#serializers[index]!.name
     }
   }
 
@@ -127,10 +128,35 @@ export class HandlerService {
   find (route: string): CompiledHandler | undefined { return this.#byRoute.getByText(route) }
 
   /** @returns place of the serializer in this server's list; -1: it does not offer it */
-  serializerIndex (name: string): number { return this.#serializerNames.indexOf(name) }
+  serializerIndex (name: string): number { return this.#serializers.findIndex((serializer) => serializer.name === name) }
+
+  /**
+   * Compiles a version of a serializer for all handlers and pushes, while the server runs. What throws leaves everything as it was.
+   * @param index place of an earlier version that nobody uses any more; default: a new place
+   * @returns its place
+   */
+  addVersion (version: SerializerVersion, index = this.#serializers.length): number {
+    const base = this.serializerIndex(version.of)
+    const compile = (part: CompiledPart, make: (codec: Codec) => Codec): Codec | undefined => {
+      return Array.isArray(part) ? make(part[base]!) : undefined
+    }
+    const compiled = this.#handlers.map(({ shortRoute, body, response }) => ({
+      body: compile(body, (codec) => version.body(codec, shortRoute)),
+      response: compile(response, (codec) => version.response(codec, shortRoute))
+    }))
+    this.pushes.addVersion(version, index)
+    compiled.forEach(({ body, response }, i) => {
+      const handler = this.#handlers[i]!
+      if (Array.isArray(handler.body)) handler.body[index] = body!
+      if (Array.isArray(handler.response)) handler.response[index] = response!
+    })
+    const { name } = version
+    this.#serializers[index] = { name, encodeError: (error) => this.#options.serializers[base]!.encodeError(error) }
+    return index
+  }
 
   encodeError (session: Session, error: WireError): Uint8Array {
-    return this.#options.serializers[session.serializerIndex]!.encodeError(error)
+    return this.#serializers[session.serializerIndex]!.encodeError(error)
   }
 
   inflate (bytes: Uint8Array, start: number, end: number): Uint8Array | Promise<Uint8Array> {

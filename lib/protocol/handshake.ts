@@ -16,7 +16,9 @@ export const HandshakeRequest = Type.Object({
   /** The client reads reasons: Kick packets may have a body, and closes are preceded by one. */
   closeReason: Type.Optional(Type.Boolean()),
   /** Fingerprint of the schemas that the client has of this server, empty for none: it wants to be told those that it lacks. */
-  schemas: Type.Optional(Type.String({ maxLength: 64 }))
+  schemas: Type.Optional(Type.String({ maxLength: 64 })),
+  /** Fingerprint of the contract that the client is pinned to; it goes with serializer `avro`. */
+  contract: Type.Optional(Type.String({ maxLength: 64 }))
 })
 
 /** What a client said of itself in its handshake (protocol.md 1.4), names as the protocol spells them. */

@@ -2,12 +2,12 @@ import { Kind, Type, type TSchema } from '@sinclair/typebox'
 import type { TypeCheck } from '@sinclair/typebox/compiler'
 import { createError, type PitayaError } from '../errors.ts'
 import { compileAvro, type SafeType } from './avro-safe.ts'
-import { deriveAvro } from './avro-schema.ts'
+import { deriveAvro, type AvroSchema } from './avro-schema.ts'
 import { ReadTap, WriteTap } from './avro-tap.ts'
 import { compileCheck, misfit, violation } from './check.ts'
 import { compileDeclared, type Visit } from './declared.ts'
 import { ANY_KEY, containsSchema, reduceSchema, type ReducedSchema } from './schema.ts'
-import type { Codec, Serializer, WireError } from './serializer.ts'
+import type { Serializer, VersionedCodec, WireError } from './serializer.ts'
 import { toWellFormed } from './text.ts'
 
 const ErrorSchema = Type.Object({ code: Type.String(), msg: Type.String(), metadata: Type.Record(Type.String(), Type.String()) })
@@ -34,7 +34,8 @@ function toRecord ({ code, msg, metadata }: WireError): WireError {
   return { code: toWellFormed(code), msg: toWellFormed(msg), metadata: Object.fromEntries(texts) }
 }
 
-class AvroCodec implements Codec {
+class AvroCodec implements VersionedCodec {
+  readonly schema: AvroSchema
   readonly #type: SafeType
   readonly #check: TypeCheck<TSchema>
   readonly #clean: Visit | undefined
@@ -43,7 +44,8 @@ class AvroCodec implements Codec {
   readonly #write: WriteTap
 
   constructor (schema: ReducedSchema, name: string, read: ReadTap, write: WriteTap) {
-    this.#type = compileAvro(deriveAvro(schema, name), name)
+    this.schema = deriveAvro(schema, name)
+    this.#type = compileAvro(this.schema, name)
     this.#check = compileCheck(schema, name)
     // avsc writes and reads declared fields only; what it does not know of is a map whose keys have a pattern.
     const hasPattern = containsSchema(schema, (inner) => inner[Kind] === 'Record' && inner.patternProperties[ANY_KEY] === undefined)
@@ -54,18 +56,25 @@ class AvroCodec implements Codec {
   }
 
   encode (value: unknown): Uint8Array {
-    if (!this.#check.Check(value)) throw misfit(this.#check, value)
+    const prepared = this.prepare(value)
     const tap = this.#write
     tap.begin()
-    this.#type._write(tap, this.#declared === undefined ? value : this.#declared(value))
+    this.#type._write(tap, prepared)
     return tap.end()
   }
 
   decode (bytes: Uint8Array, start: number, end: number): unknown {
-    let value = this.#parse(bytes, start, end)
+    return this.accept(this.#parse(bytes, start, end))
+  }
+
+  accept (value: unknown): unknown {
     if (!this.#check.Check(value)) throw violation(this.#check, value)
-    if (this.#clean !== undefined) value = this.#clean(value)
-    return value
+    return this.#clean === undefined ? value : this.#clean(value)
+  }
+
+  prepare (value: unknown): unknown {
+    if (!this.#check.Check(value)) throw misfit(this.#check, value)
+    return this.#declared === undefined ? value : this.#declared(value)
   }
 
   #parse (bytes: Uint8Array, start: number, end: number): unknown {

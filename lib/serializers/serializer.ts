@@ -1,5 +1,6 @@
 import type { TSchema } from '@sinclair/typebox'
 import type { WireError } from '../errors.ts'
+import type { AvroSchema } from './avro-schema.ts'
 
 export type { WireError } from '../errors.ts'
 
@@ -32,4 +33,28 @@ export interface Codec {
    * @throws PIT_ERR_BODY (metadata.field: the place) for anything that is no such message; never another error
    */
   decode (bytes: Uint8Array, start: number, end: number): unknown
+}
+
+/** A codec with what it does besides reading and writing bytes, so that bytes of another version of its schema can take its way too. */
+export interface VersionedCodec extends Codec {
+  readonly schema: AvroSchema
+  /** A decoded value, checked and without what is not declared. @throws PIT_ERR_BODY */
+  accept (value: unknown): unknown
+  /** A value to be encoded, checked. Throws when it does not fit. */
+  prepare (value: unknown): unknown
+}
+
+/**
+ * A serializer as clients of another version use it: made while the server runs, on top of one that it has. Each method takes that one's
+ * codec for a message and gives the version's.
+ */
+export interface SerializerVersion {
+  /** `avro@` and the fingerprint of the version. */
+  readonly name: string
+  /** Name of the serializer that it is a version of. */
+  readonly of: string
+  /** @param route `handler.method` */
+  body (codec: Codec, route: string): Codec
+  response (codec: Codec, route: string): Codec
+  push (codec: Codec, name: string): Codec
 }

@@ -35,6 +35,23 @@ export interface SharedPush {
   frame (framing: object | undefined): Uint8Array
 }
 
+/** A version of a serializer in use; it stays as long as it has users. */
+export interface Pin {
+  /** Among the serializers and their versions. */
+  readonly index: number
+  users: number
+}
+
+/** What a session waits for before it may go on. */
+export interface PendingContract {
+  /** True for the message that brings it. */
+  admits (handler: { readonly shortRoute: string }): boolean
+  /** Keeps a push for later. False: too many wait already. */
+  hold (push: () => void): boolean
+  /** Called when it is there. */
+  onSettled: (() => void) | null
+}
+
 export const BindState = { unbound: 0, binding: 1, bound: 2 } as const
 export type BindState = (typeof BindState)[keyof typeof BindState]
 
@@ -48,6 +65,10 @@ export class Session implements HandlerSession {
   isClosed = false
   /** Place of the session's serializer in the server's list. */
   serializerIndex = 0
+  /** The contract that the client is pinned to, where that is not the server's own. */
+  pinned: Pin | null = null
+  /** Until the client has sent its contract. */
+  awaited: PendingContract | null = null
   /** Counts changes of `data`. */
   revision = 0
   /** The dispatcher's state of this session, once it needed any. */
@@ -125,10 +146,24 @@ export class Session implements HandlerSession {
   ended (): void {
     if (this.isClosed) return
     this.isClosed = true
+    this.unpin()
     const callbacks = this.#onClose
     this.#onClose = null
     this.pool.remove(this)
     if (callbacks !== null) for (const callback of callbacks) this.pool.callSafely(callback, this)
+  }
+
+  /** Its messages are of this version from now on. */
+  pin (pinned: Pin): void {
+    this.pinned = pinned
+    this.serializerIndex = pinned.index
+    pinned.users++
+  }
+
+  unpin (): void {
+    if (this.pinned !== null) this.pinned.users--
+    this.pinned = null
+    this.awaited = null
   }
 
   /** @throws PIT_ERR_CLOSED */

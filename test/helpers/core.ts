@@ -94,7 +94,7 @@ export function createCore (definitions: HandlersDefinition[] = [], options: Cor
   const log = recordLog(lines)
   const sessions = new SessionPool({ serverId: 'test', policy: options.policy ?? 'kick-old', dataBytes: 4096, bindMs: options.bindMs ?? 5000, log })
   const serializers = options.serializers ?? [createJsonSerializer()]
-  const pushes = new PushRegistry({ deflate: () => undefined }, (route) => service.dropped('push', 'closed', route))
+  const pushes = new PushRegistry({ deflate: () => undefined }, (route, why) => service.dropped('push', why, route))
   const service: HandlerService = new HandlerService({
     serverId: 'test',
     serverType: 'lobby',

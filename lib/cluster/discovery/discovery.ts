@@ -18,6 +18,8 @@ export interface ServerInfo {
   readonly contract: string
   /** Events that it wants to hear of. */
   readonly events: readonly string[]
+  /** Fingerprints of schema sets that its clients are pinned to; absent: none. */
+  readonly sets?: readonly string[]
 }
 
 /** Who is there. A member registers this server under a lease, renews it, and drops others by its own monotonic clock. */
@@ -35,7 +37,7 @@ export interface Discovery {
    */
   start (events: DiscoveryEvents): Promise<void>
   /** Changes what others see of this server; written with the next renewal, or at once with `now`. */
-  update (changes: Partial<Pick<ServerInfo, 'load' | 'draining' | 'contract' | 'events'>>, now?: boolean): void
+  update (changes: Partial<Pick<ServerInfo, 'load' | 'draining' | 'contract' | 'events' | 'sets'>>, now?: boolean): void
   get (id: string): ServerInfo | undefined
   /** True for a living server in this very life. */
   isAlive (id: string, incarnation: string): boolean

@@ -35,13 +35,14 @@ const Schema = TypeCompiler.Compile(Type.Object({
   draining: Type.Boolean(),
   contract: Type.String({ maxLength: 128 }),
   events: Type.Array(Type.String({ minLength: 1, maxLength: 64 }), { maxItems: 64 }),
+  sets: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 64 }), { maxItems: 64 })),
   leaseMs: Type.Integer({ minimum: MIN_LEASE_MS, maximum: MAX_LEASE_MS })
 }))
 
 export function encodeEntry ({ server, leaseMs }: ServerEntry): Uint8Array {
-  const { id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events } = server
+  const { id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events, sets } = server
   const json = JSON.stringify({
-    format: FORMAT, id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events, leaseMs
+    format: FORMAT, id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events, sets, leaseMs
   })
   return Buffer.from(json)
 }
@@ -60,9 +61,10 @@ export function decodeEntry (key: string, bytes: Uint8Array): ServerEntry | stri
   } catch { return 'not JSON' }
   if (!Schema.Check(value)) return demand(value)
   if (hasLoneEscape(text)) return 'text is not well-formed'
-  const { id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events, leaseMs } = value
+  const { id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events, sets, leaseMs } = value
   if (id !== key) return 'id is not its key'
-  return { server: { id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events }, leaseMs }
+  const server = { id, type, frontend, metadata, incarnation, hostname, version, load, draining, contract, events }
+  return { server: sets === undefined ? server : { ...server, sets }, leaseMs }
 }
 
 function demand (value: unknown): string {

@@ -19,7 +19,7 @@ export interface OwnLeaseOptions {
   readonly server: ServerInfo
 }
 
-export type Changes = Partial<Pick<ServerInfo, 'load' | 'draining' | 'contract' | 'events'>>
+export type Changes = Partial<Pick<ServerInfo, 'load' | 'draining' | 'contract' | 'events' | 'sets'>>
 
 /**
  * This server's key, held by compare-and-set. It counts as held until one lease after the last renewal was sent,

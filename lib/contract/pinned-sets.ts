@@ -64,9 +64,10 @@ export class PinnedSets {
    */
   lookUp (fingerprint: string): MaybePromise<Pin | undefined> {
     if (!FINGERPRINT.test(fingerprint)) throw createError('PIT_ERR_HANDSHAKE', ['sys.contract'], { metadata: { field: 'sys.contract' } })
-    const known = this.#known(fingerprint)
-    if (known !== undefined) return known
     const { schemas, store } = this.#options
+    const known = this.#known(fingerprint)
+    // One that nobody used may be gone from the store.
+    if (known !== undefined) return known.users > 0 ? known : this.#admit(known.text, fingerprint)
     if (schemas.set.fingerprint === fingerprint) return this.#admit(schemas.text, fingerprint)
     return store === undefined ? undefined : this.#fetch(fingerprint).catch(() => undefined)
   }

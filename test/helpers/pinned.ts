@@ -74,6 +74,14 @@ export class PinnedClient {
     return { route: push.route, value: decode(this.set.pushes[push.route] as AvroSchema, push.data) }
   }
 
+  /** The next push; answers before it are let go. */
+  async pushAmongAnswers (): Promise<{ route: string, value: unknown }> {
+    while (true) {
+      const { type, route, data } = await this.raw.message()
+      if (type === MessageType.push) return { route, value: decode(this.set.pushes[route] as AvroSchema, data) }
+    }
+  }
+
   async push (): Promise<{ route: string, value: unknown }> {
     const { type, route, data } = await this.raw.message()
     if (type !== MessageType.push) throw new Error('no push')

@@ -22,9 +22,7 @@ export type { ClientState, CloseInfo, ConnectOptions, ReconnectOptions } from '.
 export type { ClientTransport, ClientTransportHandler, TransportOpener } from './transport.ts'
 export type { WebSocketConstructor, WebSocketLike } from './websocket.ts'
 
-const CONNECT_MS = 10_000
 const REQUEST_MS = 10_000
-const PACKET_BYTES = 1 << 20
 const QUEUED_PUSHES = 1000
 
 /** A client that knows the routes of `T`; without `T`, one that takes any route. */
@@ -59,16 +57,10 @@ export class Client {
 
   /** Use `connect` or `connectOver`. */
   constructor (open: TransportOpener, options: ConnectOptions) {
-    const { user, serializer, reconnect = true, signal, connectMs = CONNECT_MS, packetBytes = PACKET_BYTES, raw, inflate } = options
+    const { serializer, raw, timeoutMs = REQUEST_MS } = options
     const json = createJsonSerializer(raw)
-    const serializers = serializer === undefined ? [json] : [serializer, json]
-    this.#timeoutMs = options.timeoutMs ?? REQUEST_MS
-    this.#link = new Link({
-      open,
-      connection: { user, connectMs, packetBytes, inflate, serializers },
-      reconnect: reconnect === true ? {} : reconnect === false ? undefined : reconnect,
-      signal
-    }, {
+    this.#timeoutMs = timeoutMs
+    this.#link = new Link(open, options, serializer === undefined ? [json] : [serializer, json], {
       onResponse: (id, data, isError) => this.#onResponse(id, data, isError),
       onPush: (route, data) => this.#onPush(route, data),
       onLost: (error) => this.#pending.rejectAll(error)

@@ -4,27 +4,18 @@ import { parseHandshakeAnswer, type HandshakeAnswer } from '../lib/protocol/hand
 import { encodeMessage, type MessageType } from '../lib/protocol/message.ts'
 import { encodePacket, PacketType } from '../lib/protocol/packet.ts'
 import type { ClientCodec, ClientSerializer } from './codec.ts'
-import { Inbox, type InboxOptions, type InboxOwner } from './inbox.ts'
-import { decodeJson, encodeJson } from './json.ts'
-import type { CloseInfo } from './options.ts'
+import { Inbox, type InboxOwner, type MessageSink } from './inbox.ts'
+import { decodeJson, EMPTY, encodeJson } from './json.ts'
+import type { CloseInfo, ConnectOptions } from './options.ts'
 import type { ClientTransport, TransportOpener } from './transport.ts'
 
 /** Intervals of silence after which a server is taken for dead. */
 const MAX_UNANSWERED = 2
-const EMPTY = new Uint8Array(0)
+const CONNECT_MS = 10_000
 const KICKED: CloseInfo = { code: 4504, reason: 'kicked' }
-
-export interface ConnectionOptions extends InboxOptions {
-  user: unknown
-  connectMs: number
-  /** The first one is asked for. */
-  serializers: readonly ClientSerializer[]
-}
 
 export interface ConnectionOwner {
   onOpen (): void
-  onResponse (id: number, data: Uint8Array, isError: boolean): void
-  onPush (route: string, data: Uint8Array): void
   /** Once. `error` says more where the connection was never open, or was ended by us. */
   onEnd (info: CloseInfo, error: unknown, retryAfterMs: number): void
 }
@@ -35,25 +26,26 @@ export class Connection implements InboxOwner {
   /** Set when it is open. */
   codec!: ClientCodec
   isEnded = false
-  #options: ConnectionOptions
+  #options: ConnectOptions
+  #serializers: readonly ClientSerializer[]
   #owner: ConnectionOwner
   #inbox: Inbox
   #transport: ClientTransport | undefined
   #opening = new AbortController()
   #deadline: ReturnType<typeof setTimeout> | undefined
   #heartbeat: ReturnType<typeof setInterval> | undefined
-  #routes = new Map<number, string>()
   #kicked: CloseInfo | undefined
 
-  constructor (options: ConnectionOptions, owner: ConnectionOwner) {
+  constructor (options: ConnectOptions, serializers: readonly ClientSerializer[], owner: ConnectionOwner, sink: MessageSink) {
     this.#options = options
+    this.#serializers = serializers
     this.#owner = owner
-    this.#inbox = new Inbox(this, options)
+    this.#inbox = new Inbox(this, sink, options)
   }
 
   /** Asks for the user, opens the transport and greets; whatever of that fails, or takes too long, ends it. */
   start (open: TransportOpener): void {
-    const { connectMs, user } = this.#options
+    const { connectMs = CONNECT_MS, user } = this.#options
     this.#deadline = setTimeout(
       () => this.#fail(createError('PIT_ERR_CLIENT_TIMEOUT', [], { text: `no handshake answer within ${connectMs} ms` })), connectMs)
     const fail = (error: unknown): void => this.#fail(error)
@@ -89,21 +81,14 @@ export class Connection implements InboxOwner {
     const answer = this.answer = parseHandshakeAnswer(decodeJson(body))
     const { code, dict, heartbeatSeconds, serializer } = answer
     if (code !== 200) { this.#refused(answer); return }
-    const member = this.#options.serializers.find(({ name }) => name === serializer)
+    const member = this.#serializers.find(({ name }) => name === serializer)
     if (member === undefined) throw createError('PIT_ERR_HANDSHAKE', [`the server speaks ${serializer}`])
     this.codec = member.codec(answer)
-    for (const [route, code] of dict) this.#routes.set(code, route)
+    for (const [route, code] of dict) this.#inbox.routes.set(code, route)
     clearTimeout(this.#deadline)
     this.#write(PacketType.ack, EMPTY)
     if (heartbeatSeconds > 0) this.#beat(heartbeatSeconds * 1000)
     this.#owner.onOpen()
-  }
-
-  onResponse (id: number, data: Uint8Array, isError: boolean): void { this.#owner.onResponse(id, data, isError) }
-
-  onPush (text: string, code: number, data: Uint8Array): void {
-    const route = code === -1 ? text : this.#routes.get(code)
-    if (route !== undefined) this.#owner.onPush(route, data)
   }
 
   onKick (body: Uint8Array): void {
@@ -121,7 +106,7 @@ export class Connection implements InboxOwner {
       onData: (bytes) => { if (!this.isEnded) this.#inbox.read(bytes) },
       onClose: (code, reason) => this.#inbox.afterAll(() => this.end({ code, reason }))
     }
-    const serializer = this.#options.serializers[0]!.name
+    const serializer = this.#serializers[0]!.name
     const sys = { platform: 'js', libVersion: '0.1.0', clientBuildNumber: '1', clientVersion: '0.1.0', serializer, closeReason: true }
     this.#write(PacketType.handshake, encodeJson({ sys, user: user ?? {} }))
   }

@@ -2,44 +2,50 @@ import { createMessageView, decodeMessage, MessageType } from '../lib/protocol/m
 import { PacketDecoder, PacketType, type PacketSink } from '../lib/protocol/packet.ts'
 import { decodeUtf8 } from '../lib/protocol/utf8.ts'
 import { inflateStream } from './inflate-stream.ts'
+import type { ConnectOptions } from './options.ts'
 
+const PACKET_BYTES = 1 << 20
 /** What compressed data may inflate to, in packets of the largest size. */
 const MAX_RATIO = 10
 /** First byte of all zlib data with the usual window; JSON never begins with it. */
 const ZLIB = 0x78
 
-/** Told what came, in order. Bytes are valid only during the call. */
+/** Gets what the server sends, in order. Bytes are valid only during the call. */
+export interface MessageSink {
+  onResponse (id: number, data: Uint8Array, isError: boolean): void
+  onPush (route: string, data: Uint8Array): void
+}
+
+/** Gets what concerns the connection. */
 export interface InboxOwner {
   readonly isEnded: boolean
   onHandshake (body: Uint8Array): void
-  /** @param code of the route, -1 where it came as text */
-  onPush (route: string, code: number, data: Uint8Array): void
-  onResponse (id: number, data: Uint8Array, isError: boolean): void
   onKick (body: Uint8Array): void
   /** What came cannot be read; nothing more is read. */
   onUnreadable (error: unknown): void
-}
-
-export interface InboxOptions {
-  packetBytes: number
-  inflate: ((data: Uint8Array, maxBytes: number) => Uint8Array) | undefined
 }
 
 /** Reads a server's bytes. Inflating may take a while: what comes after waits for it, and order is kept. */
 export class Inbox implements PacketSink {
   /** Packets read since it was set to 0. */
   packets = 0
+  /** Routes by their code, once the handshake told them. */
+  routes = new Map<number, string>()
   #owner: InboxOwner
-  #options: InboxOptions
+  #sink: MessageSink
+  #inflate: ConnectOptions['inflate']
+  #maxBytes: number
   #decoder: PacketDecoder
   #view = createMessageView()
   /** Of what waits; undefined while nothing does, and then nothing is put off. */
   #tail: Promise<void> | undefined
 
-  constructor (owner: InboxOwner, options: InboxOptions) {
+  constructor (owner: InboxOwner, sink: MessageSink, { packetBytes = PACKET_BYTES, inflate }: ConnectOptions) {
     this.#owner = owner
-    this.#options = options
-    this.#decoder = new PacketDecoder(options.packetBytes)
+    this.#sink = sink
+    this.#inflate = inflate
+    this.#maxBytes = MAX_RATIO * packetBytes
+    this.#decoder = new PacketDecoder(packetBytes)
   }
 
   read (bytes: Uint8Array): void {
@@ -82,10 +88,7 @@ export class Inbox implements PacketSink {
     if (type === PacketType.data) return this.#takeMessage(bytes, start, end)
     const body = bytes.subarray(start, end)
     if (type === PacketType.kick) owner.onKick(body)
-    else if (type === PacketType.handshake) {
-      if (body[0] === ZLIB) return this.#inflate(body, (plain) => owner.onHandshake(plain))
-      owner.onHandshake(body)
-    }
+    else if (type === PacketType.handshake) return this.#inflated(body[0] === ZLIB, body, (plain) => owner.onHandshake(plain))
   }
 
   #takeMessage (bytes: Uint8Array, start: number, end: number): Promise<void> | undefined {
@@ -93,20 +96,16 @@ export class Inbox implements PacketSink {
     decodeMessage(bytes, start, end, view)
     const { type, id, isError, routeCode } = view
     const data = bytes.subarray(view.dataStart, view.dataEnd)
-    if (type === MessageType.response) {
-      if (view.isCompressed) return this.#inflate(data, (plain) => this.#owner.onResponse(id, plain, isError))
-      this.#owner.onResponse(id, data, isError)
-    } else if (type === MessageType.push) {
-      const route = routeCode === -1 ? decodeUtf8(bytes, view.routeStart, view.routeEnd) : ''
-      if (view.isCompressed) return this.#inflate(data, (plain) => this.#owner.onPush(route, routeCode, plain))
-      this.#owner.onPush(route, routeCode, data)
-    }
+    const sink = this.#sink
+    if (type === MessageType.response) return this.#inflated(view.isCompressed, data, (plain) => sink.onResponse(id, plain, isError))
+    if (type !== MessageType.push) return
+    const route = routeCode === -1 ? decodeUtf8(bytes, view.routeStart, view.routeEnd) : this.routes.get(routeCode)
+    if (route !== undefined) return this.#inflated(view.isCompressed, data, (plain) => sink.onPush(route, plain))
   }
 
-  #inflate (data: Uint8Array, next: (plain: Uint8Array) => void): Promise<void> | undefined {
-    const { inflate, packetBytes } = this.#options
-    const maxBytes = MAX_RATIO * packetBytes
-    if (inflate === undefined) return inflateStream(data.slice(), maxBytes).then((plain) => { if (!this.#owner.isEnded) next(plain) })
-    next(inflate(data, maxBytes))
+  #inflated (isCompressed: boolean, data: Uint8Array, next: (plain: Uint8Array) => void): Promise<void> | undefined {
+    if (!isCompressed) next(data)
+    else if (this.#inflate !== undefined) next(this.#inflate(data, this.#maxBytes))
+    else return inflateStream(data.slice(), this.#maxBytes).then((plain) => { if (!this.#owner.isEnded) next(plain) })
   }
 }

@@ -1,10 +1,12 @@
 import { createError } from '../lib/protocol/errors.ts'
 
-/** As browsers and Node have it; DOM types are not loaded. */
+/** As browsers and Node have them; DOM types are not loaded. */
 interface Decompressor {
   readonly writable: { getWriter (): { write (data: Uint8Array): Promise<void>, close (): Promise<void> } }
   readonly readable: { getReader (): { read (): Promise<{ done: boolean, value?: Uint8Array }>, cancel (): Promise<void> } }
 }
+
+declare const Blob: new (parts: Uint8Array[]) => { arrayBuffer (): Promise<ArrayBuffer> }
 
 /** Inflates zlib data by the runtime's DecompressionStream. Rejects with PIT_ERR_INFLATE, PIT_ERR_INFLATE_SIZE above `maxBytes`. */
 export async function inflateStream (data: Uint8Array, maxBytes: number): Promise<Uint8Array> {
@@ -33,18 +35,7 @@ export async function inflateStream (data: Uint8Array, maxBytes: number): Promis
     reader.cancel().catch(ignore)
     throw createError('PIT_ERR_INFLATE_SIZE')
   }
-  return joined(chunks, length)
-}
-
-function joined (chunks: Uint8Array[], length: number): Uint8Array {
-  if (chunks.length === 1) return chunks[0]!
-  const all = new Uint8Array(length)
-  let at = 0
-  for (const chunk of chunks) {
-    all.set(chunk, at)
-    at += chunk.length
-  }
-  return all
+  return new Uint8Array(await new Blob(chunks).arrayBuffer())
 }
 
 function ignore (): void {}

@@ -1,8 +1,7 @@
+import { decodeUtf8, encodeUtf8 } from '../lib/protocol/utf8.ts'
 import type { ClientCodec, ClientSerializer } from './codec.ts'
 
-const encoder = new TextEncoder()
-const decoder = new TextDecoder()
-const EMPTY = new Uint8Array(0)
+export const EMPTY = new Uint8Array(0)
 
 /** @param raw routes and pushes whose data are bytes */
 export function createJsonSerializer (raw: readonly string[] = []): ClientSerializer {
@@ -16,5 +15,5 @@ export function createJsonSerializer (raw: readonly string[] = []): ClientSerial
   return { name: 'json', codec: () => codec }
 }
 
-export function encodeJson (value: unknown): Uint8Array { return encoder.encode(JSON.stringify(value)) }
-export function decodeJson (bytes: Uint8Array): unknown { return JSON.parse(decoder.decode(bytes)) }
+export function encodeJson (value: unknown): Uint8Array { return encodeUtf8(JSON.stringify(value)) }
+export function decodeJson (bytes: Uint8Array): unknown { return JSON.parse(decodeUtf8(bytes)) }

@@ -1,9 +1,11 @@
 import { createError } from '../lib/protocol/errors.ts'
 import type { PitayaError } from '../lib/pitaya-error.ts'
 import { backoff, comesBack } from './backoff.ts'
-import { Connection, type ConnectionOptions } from './connection.ts'
+import type { ClientSerializer } from './codec.ts'
+import { Connection } from './connection.ts'
+import type { MessageSink } from './inbox.ts'
 import { Listeners } from './listeners.ts'
-import type { ClientState, CloseInfo, ReconnectOptions } from './options.ts'
+import type { ClientState, CloseInfo, ConnectOptions, ReconnectOptions } from './options.ts'
 import type { TransportOpener } from './transport.ts'
 
 /** A connection that held so long was a good one: the backoff begins anew. */
@@ -12,16 +14,7 @@ const STABLE_MS = 10_000
 const SHUTDOWN = 4001
 const CLOSED: CloseInfo = { code: 1000, reason: 'closed by the client' }
 
-export interface LinkOptions {
-  readonly open: TransportOpener
-  readonly connection: ConnectionOptions
-  readonly reconnect: ReconnectOptions | undefined
-  readonly signal: AbortSignal | undefined
-}
-
-export interface LinkOwner {
-  onResponse (id: number, data: Uint8Array, isError: boolean): void
-  onPush (route: string, data: Uint8Array): void
+export interface LinkOwner extends MessageSink {
   /** The answers to what was sent will not come. */
   onLost (error: PitayaError): void
 }
@@ -31,10 +24,11 @@ export class Link {
   state: ClientState = { name: 'connecting' }
   readonly states = new Listeners<ClientState>()
   readonly closes = new Listeners<CloseInfo>()
-  #options: LinkOptions
+  #open: TransportOpener
+  #options: ConnectOptions
+  #serializers: readonly ClientSerializer[]
   #owner: LinkOwner
   #connection: Connection | undefined
-  #settled = new Listeners<void>()
   /** Why it ended for good. */
   #error: unknown
   #wasOpen = false
@@ -43,8 +37,11 @@ export class Link {
   #timer: ReturnType<typeof setTimeout> | undefined
   #onAbort = (): void => { this.#finish(CLOSED, this.#options.signal!.reason) }
 
-  constructor (options: LinkOptions, owner: LinkOwner) {
+  /** @param serializers the first one is asked for */
+  constructor (open: TransportOpener, options: ConnectOptions, serializers: readonly ClientSerializer[], owner: LinkOwner) {
+    this.#open = open
     this.#options = options
+    this.#serializers = serializers
     this.#owner = owner
     if (options.signal?.aborted === true) { this.#onAbort(); return }
     options.signal?.addEventListener('abort', this.#onAbort)
@@ -57,44 +54,41 @@ export class Link {
   /** Resolves when there is a connection, rejects when there will be none. */
   ready (): Promise<void> {
     return new Promise((resolve, reject) => {
-      const settle = (): boolean => {
-        if (this.state.name === 'open') resolve()
-        else if (this.state.name === 'closed') reject(this.#error)
-        else return false
-        return true
+      const look = ({ name }: ClientState): void => {
+        if (name === 'open') resolve()
+        else if (name === 'closed') reject(this.#error)
+        else return
+        remove()
       }
-      if (settle()) return
-      const remove = this.#settled.add(() => { remove(); settle() })
+      const remove = this.states.add(look)
+      look(this.state)
     })
   }
 
   close (): void { this.#finish(CLOSED) }
 
   #connect (): void {
-    const { open, connection: options } = this.#options
-    const connection = this.#connection = new Connection(options, {
+    const connection = this.#connection = new Connection(this.#options, this.#serializers, {
       onOpen: () => this.#onOpen(),
-      onResponse: (id, data, isError) => this.#owner.onResponse(id, data, isError),
-      onPush: (route, data) => this.#owner.onPush(route, data),
       onEnd: (info, error, retryAfterMs) => this.#onEnd(info, error, retryAfterMs)
-    })
-    connection.start(open)
+    }, this.#owner)
+    connection.start(this.#open)
   }
 
   #onOpen (): void {
     this.#wasOpen = true
     this.#openedAt = Date.now()
     this.#become({ name: 'open' })
-    this.#settled.call()
   }
 
   #onEnd (info: CloseInfo, error: unknown, retryAfterMs: number): void {
-    const { reconnect } = this.#options
+    const { reconnect = true } = this.#options
+    const { attempts = Infinity, ...times }: ReconnectOptions = typeof reconnect === 'object' ? reconnect : {}
     if (this.state.name === 'open' && Date.now() - this.#openedAt >= STABLE_MS) this.#failures = 0
-    const isFinal = reconnect === undefined || !this.#wasOpen || !comesBack(info.code) || this.#failures >= (reconnect.attempts ?? Infinity)
+    const isFinal = reconnect === false || !this.#wasOpen || !comesBack(info.code) || this.#failures >= attempts
     if (this.state.name === 'closed') return
     if (isFinal) { this.#finish(info, error); return }
-    const retryMs = Math.round(backoff(this.#failures++, retryAfterMs, reconnect))
+    const retryMs = Math.round(backoff(this.#failures++, retryAfterMs, times))
     this.#timer = setTimeout(() => {
       this.#become({ name: 'connecting' })
       if (this.state.name === 'connecting') this.#connect()
@@ -111,7 +105,6 @@ export class Link {
     this.#become({ name: 'closed', ...info })
     this.#connection?.end(info)
     this.#owner.onLost(lossOf(info))
-    this.#settled.call()
     this.closes.call(info)
   }
 
@@ -123,7 +116,7 @@ export class Link {
 
 function lossOf ({ code, reason }: CloseInfo): PitayaError {
   const metadata = { code: String(code), reason }
-  return code === SHUTDOWN
-    ? createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'the server shut down before it began', metadata: { ...metadata, executed: 'no' } })
-    : createError('PIT_ERR_CLIENT_CLOSED', [], { metadata })
+  return createError('PIT_ERR_CLIENT_CLOSED', [], code === SHUTDOWN
+    ? { text: 'the server shut down before it began', metadata: { ...metadata, executed: 'no' } }
+    : { metadata })
 }

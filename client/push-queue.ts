@@ -45,6 +45,6 @@ export class PushQueue<T> implements PushIterator<T> {
   return (): Promise<Result<T>> {
     this.#messages = []
     this.end()
-    return Promise.resolve({ done: true, value: undefined })
+    return this.next()
   }
 }

@@ -1,5 +1,5 @@
 import { errorOf, type ErrorDetails, type ErrorRow, type PitayaError } from './pitaya-error.ts'
-import { clientErrors, protocolErrors, wireErrors } from './protocol/errors.ts'
+import { clientErrors, messageErrors, packetErrors, protocolErrors } from './protocol/errors.ts'
 
 export { isPitayaError, PitayaError } from './pitaya-error.ts'
 
@@ -27,7 +27,11 @@ const table = {
   PIT_ERR_SERVER_ID: { status: 500, text: 'fastify-pitaya: server id "%s" is held by another living server: give this one an id of its own (serverId)' },
 
   // wire: what arrived cannot be read; the connection is closed with 4500
-  ...wireErrors,
+  ...packetErrors,
+  PIT_ERR_PACKET_HEADER: { status: 400, text: 'invalid header', close: 'badPacket' },
+  PIT_ERR_PACKET_TRUNCATED: { status: 400, text: 'received less data than expected', close: 'badPacket' },
+  ...messageErrors,
+  PIT_ERR_PROXY_HEADER: { status: 400, text: 'invalid PROXY protocol header', close: 'badPacket' },
 
   // upgrade: answered by HTTP
   PIT_ERR_ORIGIN: { status: 403, text: 'origin not allowed: list it in acceptors.websocket.origins' },

@@ -1,11 +1,12 @@
 import { errorOf, type ErrorDetails, type ErrorRow, type PitayaError } from '../pitaya-error.ts'
 
 /** What arrived cannot be read; the connection is closed with 4500. */
-export const wireErrors = {
+export const packetErrors = {
   PIT_ERR_PACKET_TYPE: { status: 400, text: 'wrong packet type', close: 'badPacket' },
-  PIT_ERR_PACKET_SIZE: { status: 413, text: 'packet size exceed', close: 'badPacket' },
-  PIT_ERR_PACKET_HEADER: { status: 400, text: 'invalid header', close: 'badPacket' },
-  PIT_ERR_PACKET_TRUNCATED: { status: 400, text: 'received less data than expected', close: 'badPacket' },
+  PIT_ERR_PACKET_SIZE: { status: 413, text: 'packet size exceed', close: 'badPacket' }
+} as const satisfies Record<string, ErrorRow>
+
+export const messageErrors = {
   PIT_ERR_MESSAGE: { status: 400, text: 'invalid message', close: 'badPacket' },
   PIT_ERR_MESSAGE_TYPE: { status: 400, text: 'wrong message type', close: 'badPacket' },
   PIT_ERR_MESSAGE_ID: { status: 400, text: 'invalid message id', close: 'badPacket' },
@@ -13,8 +14,7 @@ export const wireErrors = {
   PIT_ERR_ROUTE_SIZE: { status: 400, text: 'route is longer than 255 bytes', close: 'badPacket' },
   PIT_ERR_INFLATE: { status: 400, text: 'compressed data cannot be inflated', close: 'badPacket' },
   PIT_ERR_INFLATE_SIZE: { status: 413, text: 'compressed data inflates beyond the limit', close: 'badPacket' },
-  PIT_ERR_STATE: { status: 400, text: 'packet not allowed in this state', close: 'badPacket' },
-  PIT_ERR_PROXY_HEADER: { status: 400, text: 'invalid PROXY protocol header', close: 'badPacket' }
+  PIT_ERR_STATE: { status: 400, text: 'packet not allowed in this state', close: 'badPacket' }
 } as const satisfies Record<string, ErrorRow>
 
 /** Made by our own client; they never travel. */
@@ -26,7 +26,8 @@ export const clientErrors = {
 
 /** Rows that browsers need, of several groups of the whole table (`lib/errors.ts`). */
 export const protocolErrors = {
-  ...wireErrors,
+  ...packetErrors,
+  ...messageErrors,
   PIT_ERR_HANDSHAKE: { status: 400, text: 'handshake: %s', close: 'handshakeRejected' },
   PIT_ERR_BODY: { status: 400, text: '%s' },
   ...clientErrors

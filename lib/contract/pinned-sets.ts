@@ -84,12 +84,12 @@ export class PinnedSets {
 
   /**
    * Gets a set by the name of its version, for a message that another server forwarded.
-   * @returns undefined: the name is not that of a version
+   * @returns undefined: the name is not that of a version, or this server has no Avro
    * Rejects with PIT_ERR_CONTRACT, PIT_ERR_STORE, PIT_ERR_BUSY.
    */
   load (name: string): Promise<void> | undefined {
     const fingerprint = name.startsWith('avro@') ? name.slice(5) : ''
-    return FINGERPRINT.test(fingerprint) ? this.#load(fingerprint) : undefined
+    return FINGERPRINT.test(fingerprint) && this.#isOffered ? this.#load(fingerprint) : undefined
   }
 
   /** Takes the request `sys.contract`. @throws PIT_ERR_CONTRACT, PIT_ERR_BUSY; the session is closed then */
@@ -113,7 +113,7 @@ export class PinnedSets {
   /** What clients of another server are pinned to: pushes to them are made in these versions too. Loads what is not known. */
   learn ({ id, sets = [] }: ServerInfo): void {
     const known = this.#elsewhere.get(id) ?? []
-    if (id === this.#options.discovery.self.id || known.join() === sets.join()) return
+    if (!this.#isOffered || id === this.#options.discovery.self.id || known.join() === sets.join()) return
     if (sets.length === 0) this.#elsewhere.delete(id)
     else this.#elsewhere.set(id, sets)
     const unknown = sets.filter((fingerprint) => FINGERPRINT.test(fingerprint) && !this.#sets.has(fingerprint)).slice(0, MAX_SETS)
@@ -149,6 +149,8 @@ export class PinnedSets {
       if (entry !== undefined) await store.delete(key, entry.revision)
     }
   }
+
+  get #isOffered (): boolean { return this.#options.service.serializerIndex('avro') !== -1 }
 
   #inUse (): string[] { return [...this.#sets.values()].filter(({ users }) => users > 0).map(({ fingerprint }) => fingerprint).sort() }
 
@@ -218,7 +220,9 @@ export class PinnedSets {
     this.#sets.set(fingerprint, pinned)
     this.#byIndex[index] = pinned
     const refused = [...version.refused].slice(0, MAX_TOLD)
-    if (refused.length > 0) log.warn({ contract: fingerprint, refused: Object.fromEntries(refused) }, 'clients have a contract that does not fit everywhere')
+    if (refused.length > 0 && service.mayLog('sys.contract')) {
+      log.warn({ contract: fingerprint, refused: Object.fromEntries(refused) }, 'clients have a contract that does not fit everywhere')
+    }
     this.#offer()
     return pinned
   }

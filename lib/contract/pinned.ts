@@ -112,7 +112,8 @@ export class PinnedAvro implements SerializerVersion {
   #compile (own: VersionedCodec, schema: PartSchema, what: string, isInward: boolean): Codec {
     // To the client bytes without a schema of its own are nothing that it reads.
     if (schema === NOTHING && !isInward) return { decode: refuse(what, '', []).decode, encode: () => EMPTY }
-    if (schema === 'raw') return this.#refuse(what, [''])
+    // A serializer of the application's own may have the name.
+    if (schema === 'raw' || typeof own.accept !== 'function') return this.#refuse(what, [''])
     const [client, server] = [shapeOf(schema), shapeOf(own.schema)]
     const adapter = isInward ? adaptShapes(client, server) : adaptShapes(server, client)
     if (adapter.isSame) return own

@@ -170,7 +170,9 @@ function randomSchema (random: Random, depth: number, names = { next: 0 }, canBe
   if (kind === 9) return { type: 'array', items: randomSchema(random, depth - 1, names) }
   if (kind === 10) return { type: 'map', values: randomSchema(random, depth - 1, names) }
   if (kind === 11) {
-    const fields = ['a', 'b', 'c'].filter(() => random.int(3) > 0).map((name) => {
+    // At least one: a list of records without fields is none that can be read.
+    const own = ['a', 'b', 'c'].filter((_, i) => i === 0 || random.int(3) > 0)
+    const fields = own.map((name) => {
       const type = randomSchema(random, depth - 1, names, false)
       const aliases = random.int(4) === 0 ? { aliases: [random.pick(['a', 'b', 'c', 'd'])] } : {}
       return random.int(2) === 0 ? { name, type, ...aliases } : { name, type: ['null', type], default: null, ...aliases }

@@ -22,7 +22,6 @@ export class ForwardedCall implements Job, PendingCall, RoutingCall {
   timerPrev: TimerEntry | null = null
   timerTick = 0
   next: Job | null = null
-  arrival = 0
   waitingSince = 0
   state: JobState = JobState.waiting
   readonly of: Session
@@ -164,13 +163,11 @@ export class ForwardedCall implements Job, PendingCall, RoutingCall {
     const old = this.share
     const last = this.#target
     this.chooseShare()
-    const { share } = this
-    if (share === null || this.#target === last) {
+    if (this.share === null || this.#target === last) {
       this.share = old
       return false
     }
-    if (old !== null) old.running--
-    share.running++
+    this.#forwarder.service.dispatcher.moved(this, old)
     return true
   }
 

@@ -37,6 +37,8 @@ export class SessionPool {
   readonly serverId: string
   /** Checks and cleans session data; set when the schemas are known. */
   dataCheck: ((data: Record<string, unknown>) => Record<string, unknown>) | undefined
+  /** Checks the handshake's `user` where the session's frontend does not know its schema; set with it. Throws PIT_ERR_HANDSHAKE. */
+  userCheck: ((user: unknown) => unknown) | undefined
   /** Set when the handler service is made. */
   carrier!: Carrier
   /** A uid's last session closed. */

@@ -5,7 +5,7 @@ import type { TimerWheel } from '../../timer-wheel.ts'
 import type { Entry, Store } from '../stores/store.ts'
 import type { ServerInfo } from './discovery.ts'
 import { decodeEntry, encodeEntry } from './entry.ts'
-import { termOf } from './server-list.ts'
+import { proofMs } from './server-list.ts'
 
 /** Races for one key that are lost before the store is taken for broken. */
 const MAX_TRIES = 5
@@ -46,7 +46,7 @@ export class OwnLease {
   get isHeld (): boolean { return this.ageMs <= this.#options.leaseMs }
 
   /**
-   * Creates the key, or takes it over when its holder gives no sign of life for the holder's lease.
+   * Creates the key, or takes it over when its holder gives no sign of life for so long that it missed two renewals.
    * Rejects with PIT_ERR_SERVER_ID, PIT_ERR_STORE.
    */
   async acquire (changes: Changes): Promise<void> {
@@ -134,7 +134,7 @@ export class OwnLease {
     let deadline: Deadline | undefined
     const sign = await new Promise<Sign>((resolve) => {
       this.#holder = { revision, onSign: resolve }
-      deadline = new Deadline(this.#options.wheel, termOf(holder.leaseMs), () => resolve('silent'))
+      deadline = new Deadline(this.#options.wheel, proofMs(holder.leaseMs), () => resolve('silent'))
     })
     deadline?.cancel()
     this.#holder = undefined

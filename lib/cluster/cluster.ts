@@ -4,6 +4,7 @@ import { isPitayaError } from '../errors.ts'
 import type { HandlerService } from '../handler/service.ts'
 import type { Logger } from '../handler/types.ts'
 import { logFailure } from '../log-failure.ts'
+import { checkRawCall } from '../remote/check.ts'
 import type { RemoteCallOptions } from '../remote/client-types.ts'
 import type { Runtime } from '../runtime.ts'
 import type { SessionPool } from '../session/pool.ts'
@@ -95,10 +96,14 @@ export class Cluster {
     else this.#onFatal.push(hook)
   }
 
-  /** The untyped base of remotes: bytes to a route of a server type, or of one server. */
+  /**
+   * The untyped base of remotes: bytes to a route of a server type. With `serverId` the route may do without the type.
+   * Rejects as `UserCalls.send`, and with PIT_ERR_REMOTE for what is no route, no bytes or no time.
+   */
   async call (route: string, data: Uint8Array, options: RemoteCallOptions = {}): Promise<Uint8Array> {
-    const type = route.slice(0, route.indexOf('.'))
-    return await this.parts.calls.send(type, route, data, options, options.timeoutMs ?? this.#options.runtime.options.limits.handlerMs)
+    const { timeoutMs = this.#options.runtime.options.limits.handlerMs, serverId } = options
+    const type = checkRawCall(route, data, timeoutMs, serverId)
+    return await this.parts.calls.send(type, route, data, options, timeoutMs)
   }
 
   /**
@@ -129,6 +134,7 @@ export class Cluster {
     // What an earlier life of this server left there; not before it is sure that there is no other one.
     await clusterGroups?.reconcile()
     events.serversChanged()
+    if (this.#isClosed) return
     this.#isStarted = true
     this.#tellLoad()
     this.#compactLater()
@@ -203,7 +209,7 @@ export class Cluster {
     const { router, events, contracts } = this.parts
     router.trust(server.id)
     events.serversChanged()
-    if (!contracts.isKnown(server.contract)) this.#quietly(contracts.learn(server))
+    if (!contracts.isKnown(server)) this.#quietly(contracts.learn(server))
   }
 
   #lost (server: ServerInfo, why: 'left' | 'lease'): void {

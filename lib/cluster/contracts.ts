@@ -12,6 +12,8 @@ export class Contracts {
   #discovery: Discovery
   #forwarder: Forwarder
   #known = new Map<string, Contract>()
+  /** Types with their contracts that the forwarder knows: servers of two types may have the same. */
+  #told = new Set<string>()
 
   constructor (store: Store, discovery: Discovery, forwarder: Forwarder) {
     this.#store = store
@@ -37,17 +39,21 @@ export class Contracts {
       if (!isPitayaError(error)) throw error
       return
     }
+    this.#told.add(`${type} ${name}`)
     if (type === this.#discovery.self.type) return
     const names = new Set(this.#discovery.all().filter((server) => server.type === type).map(({ contract }) => contract))
     this.#forwarder.learn(type, [...names].flatMap((name) => this.#known.get(name) ?? []))
   }
 
-  isKnown (name: string): boolean { return name === '' || this.#known.has(name) }
+  isKnown ({ type, contract }: ServerInfo): boolean { return contract === '' || this.#told.has(`${type} ${contract}`) }
 
   /** Forgets what nobody has any more; with `everywhere` in the store too, which one server does. */
   async forget (everywhere: boolean): Promise<void> {
-    const used = new Set(this.#discovery.all().map(({ contract }) => contract))
+    const servers = this.#discovery.all()
+    const used = new Set(servers.map(({ contract }) => contract))
+    const told = new Set(servers.map(({ type, contract }) => `${type} ${contract}`))
     for (const name of this.#known.keys()) if (!used.has(name)) this.#known.delete(name)
+    for (const entry of this.#told) if (!told.has(entry)) this.#told.delete(entry)
     if (!everywhere) return
     for (const key of await this.#store.keys(`${KEY}.*`)) {
       const entry = used.has(key.slice(KEY.length + 1)) ? undefined : await this.#store.get(key)

@@ -15,7 +15,11 @@ import { lineLog } from '../../helpers/discovery.ts'
 const declared = defineHandlers('room', { pushes: { onText: Type.String() } }, {})
 const envelope = createAvroEnvelope()
 
-interface Options { manySessions?: boolean, places?: Record<string, string[]>, deliver?: (frontendId: string, push: PushEnvelope) => Delivered }
+interface Options {
+  manySessions?: boolean
+  places?: Record<string, string[]>
+  deliver?: (frontendId: string, push: PushEnvelope) => Delivered
+}
 
 /** The server `here`; `places` says where the directory finds uids, `deliver` what other frontends answer. */
 async function setUp ({ manySessions = false, places = {}, deliver }: Options = {}) {

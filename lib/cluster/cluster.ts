@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Deadline } from '../deadline.ts'
-import { isPitayaError } from '../errors.ts'
+import { createError, isPitayaError } from '../errors.ts'
 import type { HandlerService } from '../handler/service.ts'
 import type { Logger } from '../handler/types.ts'
 import { logFailure } from '../log-failure.ts'
@@ -10,6 +10,7 @@ import type { Runtime } from '../runtime.ts'
 import type { SessionPool } from '../session/pool.ts'
 import { encodeContract } from './contract.ts'
 import type { Discovery, ServerInfo } from './discovery/discovery.ts'
+import { RpcType } from './envelopes/envelope.ts'
 import { removeFrontend } from './janitor.ts'
 import { createParts, type Parts } from './parts.ts'
 import type { Store } from './stores/store.ts'
@@ -37,6 +38,11 @@ export type Stores = Record<'servers' | 'bindings' | 'groups', Store>
 const LOAD_MS = 1000
 /** For telling the store of the last sessions that closed; what it was not told, another server cleans up. */
 const SETTLE_MS = 1000
+/** For all that is told to others at the end, while the carrier may have fallen silent. */
+const GOODBYE_MS = 3000
+/** For an answer of another server under this server's id. */
+const PROBE_MS = 1000
+const NOTHING = new Uint8Array(0)
 /** What deletions leave behind in a store is removed when it is so old. */
 const COMPACT_MS = 30 * 60_000
 
@@ -115,6 +121,8 @@ export class Cluster {
     const { runtime: { options: { frontend } }, service } = this.#options
     remotes.compile()
     rpc.open()
+    await transport.flush()
+    await this.#evict()
     server.open()
     if (frontend) deliveries.open()
     events.open()
@@ -155,20 +163,46 @@ export class Cluster {
     this.#isClosed = true
     this.#load?.cancel()
     this.#compact?.cancel()
-    const { bindings, groups, events, deliveries, server, rpc } = this.parts
-    await Promise.race([bindings?.settled(), delay(SETTLE_MS, undefined, { ref: false })])
+    const { bindings, events, deliveries, server, rpc } = this.parts
+    await within(GOODBYE_MS, this.#sayGoodbye())
     bindings?.close()
-    await groups.close()
     events.close()
     deliveries.close()
     server.close()
     rpc.close()
+    await this.discovery.close()
+    await within(SETTLE_MS, Promise.all(Object.values(this.#stores).map((store) => store.close())))
+    await within(SETTLE_MS, this.transport.close())
+  }
+
+  /** Tells the store and the others. What cannot be told they learn from the end of the lease, and one of them cleans up. */
+  async #sayGoodbye (): Promise<void> {
+    const { bindings, groups, server } = this.parts
+    await within(SETTLE_MS, Promise.resolve(bindings?.settled()))
+    bindings?.close()
+    await groups.close()
+    server.close()
     // Answers are to be there before the news that nobody is here any more.
     await this.transport.flush().catch(() => {})
     await this.discovery.leave()
-    await this.discovery.close()
-    await Promise.all(Object.values(this.#stores).map((store) => store.close()))
-    await this.transport.close()
+  }
+
+  /**
+   * An entry that an earlier life of this server left behind, killed perhaps: where nobody listens under the id any more, it is taken away,
+   * or the start would wait for two thirds of a lease. Rejects with PIT_ERR_SERVER_ID when somebody answers.
+   */
+  async #evict (): Promise<void> {
+    const { discovery: { self: { id } }, parts: { rpc } } = this
+    const left = await this.#stores.servers.get(id)
+    if (left === undefined) return
+    const request = { type: RpcType.user, route: 'sys.ping', isNotify: false, remainingMs: PROBE_MS, frontend: '', session: undefined, context: undefined }
+    let number = -1
+    const heard = await within(PROBE_MS, new Promise<string>((resolve) => {
+      number = rpc.call(id, request, NOTHING, 0, 0, { onReply: () => resolve('answer'), onFail: ({ code }) => resolve(code) })
+    }))
+    rpc.cancel(number)
+    if (heard === 'answer') throw createError('PIT_ERR_SERVER_ID', [id])
+    if (heard === 'PIT_ERR_SERVER_UNKNOWN') await this.#stores.servers.delete(id, left.revision)
   }
 
   #up (): void {
@@ -255,5 +289,15 @@ export class Cluster {
       this.#quietly(this.parts.contracts.forget(this.#isEldest()))
       if (this.#isEldest()) for (const store of Object.values(this.#stores)) this.#quietly(store.compact(COMPACT_MS))
     })
+  }
+}
+
+/** The promise's value, or undefined when it takes longer. */
+async function within<T> (ms: number, promise: Promise<T>): Promise<T | undefined> {
+  const late = new AbortController()
+  try {
+    return await Promise.race([promise, delay(ms, undefined, { signal: late.signal })])
+  } finally {
+    late.abort()
   }
 }

@@ -23,7 +23,7 @@ export interface DeliveriesOptions {
   readonly directory: Directory
   readonly peers: Pick<Peers, 'deliver' | 'moved'>
   /** Policy `allow`: a uid that is here may be elsewhere too. */
-  readonly manySessions: boolean
+  readonly isInMany: () => boolean
   readonly log: Logger
 }
 
@@ -112,14 +112,15 @@ export class Deliveries {
 
   /** `rest`: uids that are to be looked for elsewhere. */
   #here (uids: readonly string[], visit: (session: Session) => boolean): { delivered: string[], rest: string[] } {
-    const { sessions, manySessions } = this.#options
+    const { sessions, isInMany } = this.#options
     const delivered: string[] = []
     const rest: string[] = []
+    const isMore = isInMany()
     for (const uid of new Set(uids)) {
       let isReached = false
       for (const session of [...sessions.ofUid(uid)]) if (visit(session)) isReached = true
       if (isReached) delivered.push(uid)
-      if (!isReached || manySessions) rest.push(uid)
+      if (!isReached || isMore) rest.push(uid)
     }
     return { delivered, rest }
   }
@@ -192,10 +193,10 @@ export class Deliveries {
 
   /** To where these uids are now, and tells the sender, whose directory is wrong. */
   async #passOn (push: PushEnvelope, uids: string[]): Promise<void> {
-    const { directory, peers, serverId, manySessions, log } = this.#options
+    const { directory, peers, serverId, isInMany, log } = this.#options
     peers.moved(push.caller, uids)
     // Where a uid may have many sessions its sender addresses all of them: they would be told twice.
-    if (manySessions || push.hops >= MAX_HOPS) return
+    if (isInMany() || push.hops >= MAX_HOPS) return
     try {
       for (const uid of uids) directory.correct(uid)
       const { byFrontend } = await directory.group(uids)

@@ -137,7 +137,8 @@ export class RemoteSession extends Session {
     const { sys, user } = this.#part
     this.#hasHandshake = true
     super.sys = parseRecord(sys, 'sys')
-    super.user = user === '' ? undefined : parse(user, 'user')
+    const said = user === '' ? undefined : parse(user, 'user')
+    super.user = this.pool.userCheck === undefined ? said : this.pool.userCheck(said)
   }
 
   #requireOpen (name: string): void {

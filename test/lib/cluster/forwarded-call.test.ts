@@ -20,7 +20,7 @@ const room = defineHandlers('room', {}, {
   refuse: request({ response: Type.Integer() }, () => { throw new PitayaError('GAME-1', 'no') })
 })
 /** Renewals, which clear suspects, are rare. */
-const rare = { leaseMs: 30_000 }
+const rare = { leaseMs: 10_000 }
 const one = { serverId: 'a', serializers: ['json' as const], handlers: [room], closeMs: 300, cluster: rare }
 
 /** A frontend, one backend, and a client of theirs. */

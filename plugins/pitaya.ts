@@ -67,7 +67,7 @@ declare module 'fastify' { interface FastifyInstance { pitaya: Pitaya } }
 const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
   if (fastify.hasDecorator('pitaya')) throw createError('PIT_ERR_REGISTERED')
   const options = resolveOptions<PitayaOptions>(given)
-  checkTimes(fastify, options)
+  checkCloseMs(fastify, options)
   const log = fastify.log.child({ serverId: options.serverId, serverType: options.serverType })
   const runtime = createRuntime(options, await resolveSerializers(options.serializers), log)
 
@@ -119,14 +119,10 @@ function listOf<T> (value: T | T[] | undefined): T[] {
 }
 
 /** Fastify gives up on a hook after its `pluginTimeout`; our stages must end before. */
-function checkTimes ({ initialConfig }: FastifyInstance, { closeMs, cluster: { leaseMs } }: ResolvedOptions): void {
+function checkCloseMs ({ initialConfig }: FastifyInstance, { closeMs }: ResolvedOptions): void {
   const { pluginTimeout = 10_000 } = initialConfig
-  if (pluginTimeout === 0) return
-  if (closeMs >= pluginTimeout) throw createError('PIT_ERR_OPTIONS', [`closeMs must be below Fastify's pluginTimeout (${pluginTimeout})`])
-  // A start may have to see whether the id's holder of before still lives.
-  if (leaseMs * 2 / 3 >= pluginTimeout) {
-    throw createError('PIT_ERR_OPTIONS', [`cluster.leaseMs must be below 1.5 times Fastify's pluginTimeout (${pluginTimeout})`])
-  }
+  if (pluginTimeout === 0 || closeMs < pluginTimeout) return
+  throw createError('PIT_ERR_OPTIONS', [`closeMs must be below Fastify's pluginTimeout (${pluginTimeout})`])
 }
 
 const plugin = fp(pitaya, { name: 'fastify-pitaya', fastify: '5.x' })

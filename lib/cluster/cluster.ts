@@ -36,6 +36,10 @@ export interface ClusterOptions {
 export type Stores = Record<'servers' | 'bindings' | 'groups', Store>
 
 const LOAD_MS = 1000
+/** How long a lost frontend is remembered, in case that whoever clears up after it is lost too, or fails. */
+const ORPHAN_MS = 120_000
+/** The same is tried again so often. */
+const CLEAN_MS = 5000
 /** For telling the store of the last sessions that closed; what it was not told, another server cleans up. */
 const SETTLE_MS = 1000
 /** For all that is told to others at the end, while the carrier may have fallen silent. */
@@ -56,6 +60,9 @@ export class Cluster {
   #stores: Stores
   #load: Deadline | undefined
   #compact: Deadline | undefined
+  #clean: Deadline | undefined
+  /** Frontends that were lost and may have left something behind. */
+  #orphaned = new Map<string, { readonly server: ServerInfo, readonly at: number }>()
   #isStarted = false
   #isClosed = false
   #onFatal: Array<(error: Error) => void> = []
@@ -123,8 +130,6 @@ export class Cluster {
     rpc.open()
     await transport.flush()
     await this.#evict()
-    server.open()
-    if (frontend) deliveries.open()
     events.open()
     await clusterGroups?.open()
     await transport.flush()
@@ -132,6 +137,15 @@ export class Cluster {
     await contracts.put(contract)
     discovery.update({ contract: contract.name, events: events.kinds })
     await discovery.start({
+      onFree: async () => {
+        server.open()
+        if (frontend) deliveries.open()
+        await transport.flush()
+      },
+      onTaken: () => {
+        server.close()
+        deliveries.close()
+      },
       onAdd: (server) => this.#came(server),
       onUpdate: (server) => this.#changed(server),
       onLost: (server, why) => this.#lost(server, why),
@@ -163,6 +177,7 @@ export class Cluster {
     this.#isClosed = true
     this.#load?.cancel()
     this.#compact?.cancel()
+    this.#clean?.cancel()
     const { bindings, events, deliveries, server, rpc } = this.parts
     await within(GOODBYE_MS, this.#sayGoodbye())
     bindings?.close()
@@ -232,6 +247,8 @@ export class Cluster {
     this.#quietly(contracts.put(encodeContract(this.#options.service.handlers)))
     this.#quietly(bindings?.reconcile())
     this.#quietly(clusterGroups?.reconcile({ isReborn }))
+    // The others were told that they closed.
+    if (isReborn) this.#options.sessions.tellBound()
   }
 
   #came (server: ServerInfo): void {
@@ -254,7 +271,8 @@ export class Cluster {
     router.trust(id)
     forwarder.forget(id)
     events.serversChanged()
-    if (frontend && this.#isEldest()) this.#cleanUp(server)
+    if (frontend) this.#orphaned.set(id, { server, at: performance.now() })
+    this.#cleanUp()
   }
 
   /** One of the servers does what one must do: the one with the first id. */
@@ -263,11 +281,26 @@ export class Cluster {
     return this.discovery.all().every(({ id }) => id >= self.id)
   }
 
-  #cleanUp (server: ServerInfo): void {
+  /** After lost frontends, also those of a while ago: whoever should have done it may be gone too. Harmless twice. */
+  #cleanUp (): void {
+    const now = performance.now()
+    for (const [id, { server, at }] of this.#orphaned) {
+      if (now - at > ORPHAN_MS) this.#orphaned.delete(id)
+      else if (this.#isEldest()) this.#quietly(this.#cleanUpAfter(server))
+    }
+    if (this.#orphaned.size === 0 || this.#isClosed || this.#clean !== undefined) return
+    this.#clean = new Deadline(this.#options.runtime.wheel, CLEAN_MS, () => {
+      this.#clean = undefined
+      this.#cleanUp()
+    })
+  }
+
+  async #cleanUpAfter (server: ServerInfo): Promise<void> {
     const { discovery, parts: { events, clusterGroups } } = this
     const { scope } = this.#options.runtime.options.session
-    this.#quietly(removeFrontend(server, { store: this.#stores.bindings, discovery, scope, events, log: this.#log }))
-    this.#quietly(clusterGroups?.janitor(server.id))
+    await removeFrontend(server, { store: this.#stores.bindings, discovery, scope, events, log: this.#log })
+    await clusterGroups?.janitor(server.id)
+    this.#orphaned.delete(server.id)
   }
 
   /** Upkeep that fails while the store is down: it is made good by the next occasion. */

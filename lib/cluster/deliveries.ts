@@ -32,6 +32,9 @@ export interface Delivered { readonly delivered: string[], readonly notConnected
 
 /** Uids in one message. */
 const MAX_UIDS = 2000
+/** A uid, its length, and what stands before all of them, at most. */
+const UID_BYTES = 130
+const HEAD_BYTES = 1024
 /** A user may move once more while a push follows. */
 const MAX_HOPS = 2
 const LOGGED_BYTES = 64
@@ -137,8 +140,7 @@ export class Deliveries {
       const stale = new Set<string>(byFrontend.get(serverId))
       byFrontend.delete(serverId)
       await Promise.all(Array.from(byFrontend, async ([frontendId, uids]) => {
-        for (let i = 0; i < uids.length; i += MAX_UIDS) {
-          const some = uids.slice(i, i + MAX_UIDS)
+        for (const some of this.#split(uids, push)) {
           const outcome = await this.#send(frontendId, { ...push, uids: some }, confirm)
           for (const uid of outcome?.delivered ?? []) delivered.add(uid)
           for (const uid of outcome?.notConnected ?? []) stale.add(uid)
@@ -158,6 +160,14 @@ export class Deliveries {
     for (const uid of delivered) unknown.delete(uid)
     const notConnected = [...missed].filter((uid) => !delivered.has(uid) && !unknown.has(uid))
     return { delivered: [...delivered], notConnected, unknown: [...unknown] }
+  }
+
+  /** Into as many messages as the carrier needs. */
+  #split (uids: readonly string[], { payloads }: PushEnvelope): string[][] {
+    const payloadBytes = payloads.reduce((sum, { data }) => sum + data.length, 0)
+    const room = Math.max(1, this.#options.transport.maxBytes - payloadBytes - HEAD_BYTES)
+    const size = Math.max(1, Math.min(MAX_UIDS, Math.floor(room / UID_BYTES)))
+    return Array.from({ length: Math.ceil(uids.length / size) }, (_, i) => uids.slice(i * size, (i + 1) * size))
   }
 
   /** @returns undefined: nobody knows */

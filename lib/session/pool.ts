@@ -29,6 +29,8 @@ export interface SessionPoolOptions {
   readonly dataBytes: number
   /** Milliseconds that one bind hook may take. */
   readonly bindMs: number
+  /** Of the first session. Default 1. */
+  readonly firstId?: number
   readonly log: Logger
 }
 
@@ -50,13 +52,14 @@ export class SessionPool {
   #options: SessionPoolOptions
   #byId = new Map<number, Session>()
   #byUid = new Map<string, Session[]>()
-  #nextId = 1
+  #nextId: number
   #onBind: BindHook[] = []
   #afterBind: BindHook[] = []
   #onClose: CloseHook[] = []
 
   constructor (options: SessionPoolOptions) {
     this.serverId = options.serverId
+    this.#nextId = options.firstId ?? 1
     this.#options = options
   }
 
@@ -186,6 +189,11 @@ export class SessionPool {
     if (sessions.length > 0) return
     this.#byUid.delete(uid)
     this.onUidGone?.(uid)
+  }
+
+  /** The others were told that these sessions closed, and they did not. */
+  tellBound (): void {
+    for (const session of this.#byId.values()) if (session.bindState === BindState.bound) this.#publish('bound', session)
   }
 
   #publish (kind: 'bound' | 'closed', { uid, address }: Session): void {

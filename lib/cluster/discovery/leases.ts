@@ -92,7 +92,7 @@ export class LeaseDiscovery implements Discovery {
     this.#state = 'starting'
     try {
       await this.#openWatch()
-      await this.#lease.acquire(this.#takeChanges())
+      await this.#lease.acquire(this.#takeChanges(), events)
       if (this.#state !== 'starting') {
         await this.#lease.release()
         throw createError('PIT_ERR_CLUSTER_START', ['stopped while it started'])

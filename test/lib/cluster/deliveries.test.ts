@@ -32,6 +32,7 @@ async function setUp ({ manySessions = false, places = {}, deliver }: Options = 
   let onMessage: OnMessage | undefined
   const state = { isUp: true }
   const transport = {
+    maxBytes: 1_048_576,
     publish (subject: string, data: Uint8Array) {
       if (data.length > 100_000) throw createError('PIT_ERR_RPC_SIZE', [100_000])
       if (state.isUp) sent.push({ subject, push: envelope.decodePush(new Uint8Array(data)) })
@@ -63,7 +64,7 @@ async function setUp ({ manySessions = false, places = {}, deliver }: Options = 
     sessions: core.sessions,
     pushes: core.pushes,
     directory,
-    manySessions,
+    isInMany: () => manySessions,
     log,
     peers: {
       deliver: async (frontendId, bytes) => {

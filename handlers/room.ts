@@ -15,7 +15,7 @@ export const room = defineHandlers('room', {
   join: request({ response: Type.Object({ code: Type.Integer(), result: Type.String() }) }, async (_, { session, groups }) => {
     const uid = `user-${crypto.randomUUID().slice(0, 8)}`
     await session.bind(uid)
-    await groups.add(ROOM, uid)
+    await groups.join(ROOM, uid)
     session.push('onMembers', { members: await groups.members(ROOM) })
     await groups.multicast(ROOM, 'onNewUser', { content: `New user: ${uid}` }, (member) => member !== uid)
     return { code: 0, result: 'success' }

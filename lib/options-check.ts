@@ -60,7 +60,7 @@ const Nats = Type.Object({
   user: Text,
   pass: Text,
   token: Text,
-  credentials: Text,
+  credentials: Type.Optional(Type.String({ pattern: '-----BEGIN', description: 'the content of a .creds file, not its path' })),
   nkeySeed: Text,
   tls: Type.Optional(Type.Union([
     Type.Literal(true),
@@ -150,10 +150,18 @@ export function checkOptions (merged: Merged, given: PitayaOptions<any, any, any
   check('', Options, own)
   checkChoice('compression', Compression, merged.compression)
   checkChoice('ops', Ops, ops ?? false)
+  if (cluster?.memory !== undefined && !hasMethods(cluster.memory, ['join', 'publish'])) refuse('cluster.memory', 'must be a MemoryBus')
+  if (cluster?.nats?.connection !== undefined && !hasMethods(cluster.nats.connection, ['publish', 'subscribe', 'isClosed', 'jetstream'])) {
+    refuse('cluster.nats.connection', 'must be a connection of the package nats 2')
+  }
   if (cluster?.nats !== undefined && cluster.memory !== undefined) refuse('cluster', 'takes nats or memory, not both')
   checkAcceptors(merged, given.acceptors)
   const names = merged.serializers.map((serializer) => typeof serializer === 'string' ? serializer : serializer.name)
   if (!names.includes(merged.defaultSerializer)) refuse('defaultSerializer', `must be one of the serializers: ${names.join(', ')}`)
+}
+
+function hasMethods (value: unknown, names: readonly string[]): boolean {
+  return isObject(value) && names.every((name) => typeof (value as unknown as Record<string, unknown>)[name] === 'function')
 }
 
 function checkAcceptors ({ frontend }: Merged, given: unknown): void {

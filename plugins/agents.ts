@@ -1,7 +1,7 @@
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { Agents } from '../lib/agent/agents.ts'
-import { Greeter } from '../lib/agent/greeter.ts'
+import { compileUserCheck, Greeter } from '../lib/agent/greeter.ts'
 import { OutboxPool } from '../lib/agent/outbox.ts'
 import { createDataCheck, findSchema } from '../lib/handler/declared-schemas.ts'
 import { HandshakeAnswers } from '../lib/protocol/handshake.ts'
@@ -36,10 +36,12 @@ const agents: FastifyPluginAsync<{ runtime: Runtime }> = async (fastify, { runti
   fastify.addHook('onReady', async () => {
     const { definitions } = handlers
     sessions.dataCheck = createDataCheck(findSchema('session', options.session.data, definitions))
+    const user = findSchema('user', options.handshake.user, definitions)
+    sessions.userCheck = user === undefined ? undefined : compileUserCheck(user)
     const answers = new HandshakeAnswers({ dictionary: handlers.dictionary, heartbeatSeconds: heartbeatMs / 1000 })
     const greeter = new Greeter({
       validators: new Map(Object.entries(options.handshake.validators ?? {})),
-      user: findSchema('user', options.handshake.user, definitions),
+      checkUser: sessions.userCheck,
       serializers: serializers.map(({ name }) => name),
       defaultSerializer,
       schemas: (has) => cluster.parts.schemas.greeting(has),

@@ -29,8 +29,8 @@ export type ValidatorResult = { uid?: string, data?: Record<string, unknown> } |
 export interface GreeterOptions {
   /** Run one after the other in this order; the first that throws refuses. */
   readonly validators: ReadonlyMap<string, HandshakeValidator>
-  /** Schema of the handshake's `user`. */
-  readonly user: TSchema | undefined
+  /** Checks the handshake's `user` and drops what is not declared. */
+  readonly checkUser: Check | undefined
   /** Names in the order of `serializerIndex`. */
   readonly serializers: readonly string[]
   readonly defaultSerializer: string
@@ -47,7 +47,7 @@ export interface PinnedContracts {
   expect (fingerprint: string): PendingContract
 }
 
-type Check = (user: unknown) => unknown
+export type Check = (user: unknown) => unknown
 
 /** Reads and checks handshakes: text, schemas, serializer, validators, bind. Synchronous as long as the validators are. */
 export class Greeter {
@@ -58,7 +58,7 @@ export class Greeter {
   constructor (options: GreeterOptions) {
     this.#options = options
     this.#validators = [...options.validators]
-    this.#checkUser = options.user === undefined ? undefined : compileUserCheck(options.user)
+    this.#checkUser = options.checkUser
   }
 
   /** @throws PIT_ERR_HANDSHAKE, or what a validator or the bind threw */
@@ -151,7 +151,7 @@ function parse (body: Uint8Array): unknown {
 }
 
 /** Checks the handshake's `user` and drops what is not declared. Throws PIT_ERR_SCHEMA for what is no TypeBox schema. */
-function compileUserCheck (schema: TSchema): Check {
+export function compileUserCheck (schema: TSchema): Check {
   let compiled: TypeCheck<TSchema>
   try {
     compiled = TypeCompiler.Compile(schema)

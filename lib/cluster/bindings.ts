@@ -58,6 +58,8 @@ export class StoreBindings implements Bindings {
     this.#scope = scopeName(scope, discovery.self.type)
     this.#notices = new Notices(discovery, peers, (uid, groups) => {
       options.adoptGroups(uid, groups)
+    }, (frontendId, { uid, sessionIds }) => {
+      for (const id of sessionIds) options.sessions.events?.publish('closed', { uid, frontendId, address: `${frontendId}:${id}`, group: '' })
     })
     this.#unsettled = new Upkeep(async (binding) => {
       await binding.inTurn(() => this.#agree(binding))

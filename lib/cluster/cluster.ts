@@ -1,14 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { withRemotes } from '../contract/contract.ts'
 import { Deadline } from '../deadline.ts'
-import { isPitayaError } from '../errors.ts'
+import { createError, isPitayaError } from '../errors.ts'
 import type { HandlerService } from '../handler/service.ts'
 import type { Logger } from '../handler/types.ts'
 import { logFailure } from '../log-failure.ts'
+import { checkRawCall } from '../remote/check.ts'
 import type { RemoteCallOptions } from '../remote/client-types.ts'
 import type { Runtime } from '../runtime.ts'
 import type { SessionPool } from '../session/pool.ts'
 import type { Discovery, ServerInfo } from './discovery/discovery.ts'
+import { RpcType } from './envelopes/envelope.ts'
 import { removeFrontend } from './janitor.ts'
 import { createParts, type Parts } from './parts.ts'
 import type { Store } from './stores/store.ts'
@@ -34,8 +36,17 @@ export interface ClusterOptions {
 export type Stores = Record<'servers' | 'bindings' | 'groups', Store>
 
 const LOAD_MS = 1000
+/** How long a lost frontend is remembered, in case that whoever clears up after it is lost too, or fails. */
+const ORPHAN_MS = 120_000
+/** The same is tried again so often. */
+const CLEAN_MS = 5000
 /** For telling the store of the last sessions that closed; what it was not told, another server cleans up. */
 const SETTLE_MS = 1000
+/** For all that is told to others at the end, while the carrier may have fallen silent. */
+const GOODBYE_MS = 3000
+/** For an answer of another server under this server's id. */
+const PROBE_MS = 1000
+const NOTHING = new Uint8Array(0)
 /** What deletions leave behind in a store is removed when it is so old. */
 const COMPACT_MS = 30 * 60_000
 
@@ -49,6 +60,9 @@ export class Cluster {
   #stores: Stores
   #load: Deadline | undefined
   #compact: Deadline | undefined
+  #clean: Deadline | undefined
+  /** Frontends that were lost and may have left something behind. */
+  #orphaned = new Map<string, { readonly server: ServerInfo, readonly at: number }>()
   #isStarted = false
   #isClosed = false
   #onFatal: Array<(error: Error) => void> = []
@@ -95,10 +109,14 @@ export class Cluster {
     else this.#onFatal.push(hook)
   }
 
-  /** The untyped base of remotes: bytes to a route of a server type, or of one server. */
+  /**
+   * The untyped base of remotes: bytes to a route of a server type. With `serverId` the route may do without the type.
+   * Rejects as `UserCalls.send`, and with PIT_ERR_REMOTE for what is no route, no bytes or no time.
+   */
   async call (route: string, data: Uint8Array, options: RemoteCallOptions = {}): Promise<Uint8Array> {
-    const type = route.slice(0, route.indexOf('.'))
-    return await this.parts.calls.send(type, route, data, options, options.timeoutMs ?? this.#options.runtime.options.limits.handlerMs)
+    const { timeoutMs = this.#options.runtime.options.limits.handlerMs, serverId } = options
+    const type = checkRawCall(route, data, timeoutMs, serverId)
+    return await this.parts.calls.send(type, route, data, options, timeoutMs)
   }
 
   /**
@@ -110,14 +128,23 @@ export class Cluster {
     const { runtime: { options: { frontend } }, service } = this.#options
     remotes.compile()
     rpc.open()
-    server.open()
-    if (frontend) deliveries.open()
+    await transport.flush()
+    await this.#evict()
     events.open()
     await clusterGroups?.open()
     await transport.flush()
     const contract = await contracts.publish(withRemotes(service.contract, remotes.contracts, remoteClients.used))
     discovery.update({ contract, events: events.kinds })
     await discovery.start({
+      onFree: async () => {
+        server.open()
+        if (frontend) deliveries.open()
+        await transport.flush()
+      },
+      onTaken: () => {
+        server.close()
+        deliveries.close()
+      },
       onAdd: (server) => this.#came(server),
       onUpdate: (server) => this.#changed(server),
       onLost: (server, why) => this.#lost(server, why),
@@ -128,6 +155,7 @@ export class Cluster {
     // What an earlier life of this server left there; not before it is sure that there is no other one.
     await clusterGroups?.reconcile()
     events.serversChanged()
+    if (this.#isClosed) return
     this.#isStarted = true
     this.#tellLoad()
     this.#compactLater()
@@ -148,20 +176,47 @@ export class Cluster {
     this.#isClosed = true
     this.#load?.cancel()
     this.#compact?.cancel()
-    const { bindings, groups, events, deliveries, server, rpc } = this.parts
-    await Promise.race([bindings?.settled(), delay(SETTLE_MS, undefined, { ref: false })])
+    this.#clean?.cancel()
+    const { bindings, events, deliveries, server, rpc } = this.parts
+    await within(GOODBYE_MS, this.#sayGoodbye())
     bindings?.close()
-    await groups.close()
     events.close()
     deliveries.close()
     server.close()
     rpc.close()
+    await this.discovery.close()
+    await within(SETTLE_MS, Promise.all(Object.values(this.#stores).map((store) => store.close())))
+    await within(SETTLE_MS, this.transport.close())
+  }
+
+  /** Tells the store and the others. What cannot be told they learn from the end of the lease, and one of them cleans up. */
+  async #sayGoodbye (): Promise<void> {
+    const { bindings, groups, server } = this.parts
+    await within(SETTLE_MS, Promise.resolve(bindings?.settled()))
+    bindings?.close()
+    await groups.close()
+    server.close()
     // Answers are to be there before the news that nobody is here any more.
     await this.transport.flush().catch(() => {})
     await this.discovery.leave()
-    await this.discovery.close()
-    await Promise.all(Object.values(this.#stores).map((store) => store.close()))
-    await this.transport.close()
+  }
+
+  /**
+   * An entry that an earlier life of this server left behind, killed perhaps: where nobody listens under the id any more, it is taken away,
+   * or the start would wait for two thirds of a lease. Rejects with PIT_ERR_SERVER_ID when somebody answers.
+   */
+  async #evict (): Promise<void> {
+    const { discovery: { self: { id } }, parts: { rpc } } = this
+    const left = await this.#stores.servers.get(id)
+    if (left === undefined) return
+    const request = { type: RpcType.user, route: 'sys.ping', isNotify: false, remainingMs: PROBE_MS, frontend: '', session: undefined, context: undefined }
+    let number = -1
+    const heard = await within(PROBE_MS, new Promise<string>((resolve) => {
+      number = rpc.call(id, request, NOTHING, 0, 0, { onReply: () => resolve('answer'), onFail: ({ code }) => resolve(code) })
+    }))
+    rpc.cancel(number)
+    if (heard === 'answer') throw createError('PIT_ERR_SERVER_ID', [id])
+    if (heard === 'PIT_ERR_SERVER_UNKNOWN') await this.#stores.servers.delete(id, left.revision)
   }
 
   #up (): void {
@@ -192,6 +247,8 @@ export class Cluster {
     this.#quietly(pinned.restore())
     this.#quietly(bindings?.reconcile())
     this.#quietly(clusterGroups?.reconcile({ isReborn }))
+    // The others were told that they closed.
+    if (isReborn) this.#options.sessions.tellBound()
   }
 
   #came (server: ServerInfo): void {
@@ -217,7 +274,8 @@ export class Cluster {
     contracts.left(server)
     pinned.left(server)
     events.serversChanged()
-    if (frontend && this.#isEldest()) this.#cleanUp(server)
+    if (frontend) this.#orphaned.set(id, { server, at: performance.now() })
+    this.#cleanUp()
   }
 
   /** One of the servers does what one must do: the one with the first id. */
@@ -226,11 +284,26 @@ export class Cluster {
     return this.discovery.all().every(({ id }) => id >= self.id)
   }
 
-  #cleanUp (server: ServerInfo): void {
+  /** After lost frontends, also those of a while ago: whoever should have done it may be gone too. Harmless twice. */
+  #cleanUp (): void {
+    const now = performance.now()
+    for (const [id, { server, at }] of this.#orphaned) {
+      if (now - at > ORPHAN_MS) this.#orphaned.delete(id)
+      else if (this.#isEldest()) this.#quietly(this.#cleanUpAfter(server))
+    }
+    if (this.#orphaned.size === 0 || this.#isClosed || this.#clean !== undefined) return
+    this.#clean = new Deadline(this.#options.runtime.wheel, CLEAN_MS, () => {
+      this.#clean = undefined
+      this.#cleanUp()
+    })
+  }
+
+  async #cleanUpAfter (server: ServerInfo): Promise<void> {
     const { discovery, parts: { events, clusterGroups } } = this
     const { scope } = this.#options.runtime.options.session
-    this.#quietly(removeFrontend(server, { store: this.#stores.bindings, discovery, scope, events, log: this.#log }))
-    this.#quietly(clusterGroups?.janitor(server.id))
+    await removeFrontend(server, { store: this.#stores.bindings, discovery, scope, events, log: this.#log })
+    await clusterGroups?.janitor(server.id)
+    this.#orphaned.delete(server.id)
   }
 
   /** Upkeep that fails while the store is down: it is made good by the next occasion. */
@@ -254,5 +327,15 @@ export class Cluster {
       if (this.#isEldest()) this.#quietly(this.parts.pinned.forget())
       if (this.#isEldest()) for (const store of Object.values(this.#stores)) this.#quietly(store.compact(COMPACT_MS))
     })
+  }
+}
+
+/** The promise's value, or undefined when it takes longer. */
+async function within<T> (ms: number, promise: Promise<T>): Promise<T | undefined> {
+  const late = new AbortController()
+  try {
+    return await Promise.race([promise, delay(ms, undefined, { signal: late.signal })])
+  } finally {
+    late.abort()
   }
 }

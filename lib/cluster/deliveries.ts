@@ -4,6 +4,7 @@ import type { UidsOutcome } from '../facade-types.ts'
 import type { Payload, PushRegistry } from '../handler/pushes.ts'
 import type { Logger } from '../handler/types.ts'
 import { LineLimiter } from '../line-limiter.ts'
+import { logFailure } from '../log-failure.ts'
 import type { SessionPool } from '../session/pool.ts'
 import type { Session } from '../session/session.ts'
 import type { Directory } from './directory.ts'
@@ -22,7 +23,7 @@ export interface DeliveriesOptions {
   readonly directory: Directory
   readonly peers: Pick<Peers, 'deliver' | 'moved'>
   /** Policy `allow`: a uid that is here may be elsewhere too. */
-  readonly manySessions: boolean
+  readonly isInMany: () => boolean
   readonly log: Logger
 }
 
@@ -31,6 +32,9 @@ export interface Delivered { readonly delivered: string[], readonly notConnected
 
 /** Uids in one message. */
 const MAX_UIDS = 2000
+/** A uid, its length, and what stands before all of them, at most. */
+const UID_BYTES = 130
+const HEAD_BYTES = 1024
 /** A user may move once more while a push follows. */
 const MAX_HOPS = 2
 const LOGGED_BYTES = 64
@@ -111,14 +115,15 @@ export class Deliveries {
 
   /** `rest`: uids that are to be looked for elsewhere. */
   #here (uids: readonly string[], visit: (session: Session) => boolean): { delivered: string[], rest: string[] } {
-    const { sessions, manySessions } = this.#options
+    const { sessions, isInMany } = this.#options
     const delivered: string[] = []
     const rest: string[] = []
-    for (const uid of uids) {
+    const isMore = isInMany()
+    for (const uid of new Set(uids)) {
       let isReached = false
       for (const session of [...sessions.ofUid(uid)]) if (visit(session)) isReached = true
       if (isReached) delivered.push(uid)
-      if (!isReached || manySessions) rest.push(uid)
+      if (!isReached || isMore) rest.push(uid)
     }
     return { delivered, rest }
   }
@@ -132,11 +137,10 @@ export class Deliveries {
     // What is known from a while ago may be wrong: then once more.
     for (let tries = 0; tries < 2; tries++) {
       const { byFrontend, unknown: unbound, failed } = await directory.group(rest)
+      const stale = new Set<string>(byFrontend.get(serverId))
       byFrontend.delete(serverId)
-      const stale = new Set<string>()
       await Promise.all(Array.from(byFrontend, async ([frontendId, uids]) => {
-        for (let i = 0; i < uids.length; i += MAX_UIDS) {
-          const some = uids.slice(i, i + MAX_UIDS)
+        for (const some of this.#split(uids, push)) {
           const outcome = await this.#send(frontendId, { ...push, uids: some }, confirm)
           for (const uid of outcome?.delivered ?? []) delivered.add(uid)
           for (const uid of outcome?.notConnected ?? []) stale.add(uid)
@@ -149,12 +153,21 @@ export class Deliveries {
         directory.correct(uid)
         missed.add(uid)
       }
+      // Who was reached in another session is not told twice.
+      rest = [...stale].filter((uid) => !delivered.has(uid))
       if (stale.size === 0) break
-      rest = stale
     }
     for (const uid of delivered) unknown.delete(uid)
     const notConnected = [...missed].filter((uid) => !delivered.has(uid) && !unknown.has(uid))
     return { delivered: [...delivered], notConnected, unknown: [...unknown] }
+  }
+
+  /** Into as many messages as the carrier needs. */
+  #split (uids: readonly string[], { payloads }: PushEnvelope): string[][] {
+    const payloadBytes = payloads.reduce((sum, { data }) => sum + data.length, 0)
+    const room = Math.max(1, this.#options.transport.maxBytes - payloadBytes - HEAD_BYTES)
+    const size = Math.max(1, Math.min(MAX_UIDS, Math.floor(room / UID_BYTES)))
+    return Array.from({ length: Math.ceil(uids.length / size) }, (_, i) => uids.slice(i * size, (i + 1) * size))
   }
 
   /** @returns undefined: nobody knows */
@@ -166,8 +179,8 @@ export class Deliveries {
     try {
       return await this.#options.peers.deliver(frontendId, new Uint8Array(this.#options.envelope.encodePush(push)))
     } catch (error) {
-      if (isPitayaError(error) && error.code === 'PIT_ERR_SERVER_UNKNOWN') return { delivered: [], notConnected: push.uids }
-      return undefined
+      if (!isPitayaError(error) || error.code === 'PIT_ERR_RPC_SIZE') throw error
+      return error.code === 'PIT_ERR_SERVER_UNKNOWN' ? { delivered: [], notConnected: push.uids } : undefined
     }
   }
 
@@ -179,22 +192,21 @@ export class Deliveries {
   }
 
   #onMessage (data: Uint8Array): void {
-    let push
     try {
-      push = this.#options.envelope.decodePush(data)
+      const push = this.#options.envelope.decodePush(data)
+      const { notConnected } = this.deliver(push)
+      if (notConnected.length > 0) this.#passOn(push, notConnected)
     } catch (error) {
       this.#unreadable(error, data)
-      return
     }
-    const { notConnected } = this.deliver(push)
-    if (notConnected.length > 0) this.#passOn(push, notConnected)
   }
 
   /** To where these uids are now, and tells the sender, whose directory is wrong. */
   async #passOn (push: PushEnvelope, uids: string[]): Promise<void> {
-    const { directory, peers, serverId } = this.#options
+    const { directory, peers, serverId, isInMany, log } = this.#options
     peers.moved(push.caller, uids)
-    if (push.hops >= MAX_HOPS) return
+    // Where a uid may have many sessions its sender addresses all of them: they would be told twice.
+    if (isInMany() || push.hops >= MAX_HOPS) return
     try {
       for (const uid of uids) directory.correct(uid)
       const { byFrontend } = await directory.group(uids)
@@ -202,8 +214,8 @@ export class Deliveries {
         if (frontendId !== serverId) this.#publish(frontendId, { ...push, uids: some, sessions: [], hops: push.hops + 1 })
       }
     } catch (error) {
-      if (!isPitayaError(error)) throw error
-      this.#options.log.debug({ code: error.code }, 'a push for users that are gone from here could not be passed on')
+      if (isPitayaError(error)) log.debug({ code: error.code }, 'a push for users that are gone from here could not be passed on')
+      else logFailure(log, error, 'a push could not be passed on')
     }
   }
 
@@ -218,8 +230,11 @@ export class Deliveries {
     try {
       return visit(session)
     } catch (error) {
-      if (!isPitayaError(error)) throw error
-      if (this.#lines.admits('push', performance.now())) this.#options.log.warn({ code: error.code, sessionId: session.id }, error.message)
+      // The others are reached all the same.
+      const { log } = this.#options
+      if (!this.#lines.admits('push', performance.now())) return false
+      if (isPitayaError(error)) log.warn({ code: error.code, sessionId: session.id }, error.message)
+      else logFailure(log, error, 'a client could not be told', { sessionId: session.id })
       return false
     }
   }

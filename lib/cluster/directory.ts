@@ -1,6 +1,7 @@
 import { eachLimited } from '../each-limited.ts'
 import type { Logger, MaybePromise } from '../handler/types.ts'
 import type { BindPolicy } from '../session/pool.ts'
+import { isName } from '../session/uid.ts'
 import type { Discovery } from './discovery/discovery.ts'
 import { bindingKey, type BindScope, type Holder, readHolders, scopeName } from './holders.ts'
 import type { Store } from './stores/store.ts'
@@ -34,6 +35,7 @@ interface Known {
 }
 
 const AT_ONCE = 64
+const MANY_SCOPES_MS = 1000
 
 /**
  * Finds the sessions of uids anywhere in the cluster: by a bounded cache, else in the store. The cache may be wrong for a while: who
@@ -74,6 +76,10 @@ export class Directory {
     const result: UidsByFrontend = { byFrontend: new Map(), unknown: [], failed: [] }
     const missing: string[] = []
     for (const uid of new Set(uids)) {
+      if (!isName(uid)) {
+        result.unknown.push(uid)
+        continue
+      }
       const holders = this.#cached(uid)
       if (holders === undefined) missing.push(uid)
       else sort(uid, holders, result)
@@ -126,7 +132,9 @@ export class Directory {
   #keep (uid: string, holders: readonly Holder[]): void {
     if (holders.length === 0) return
     if (this.#known.size >= this.#size) this.#known.delete(this.#known.keys().next().value!)
-    this.#known.set(uid, { holders, until: this.#clock() + this.#ttlMs })
+    // Nothing tells of a session that came in another scope.
+    const ttlMs = this.#scopes().length > 1 ? Math.min(this.#ttlMs, MANY_SCOPES_MS) : this.#ttlMs
+    this.#known.set(uid, { holders, until: this.#clock() + ttlMs })
   }
 
   #scopes (): string[] {
@@ -136,7 +144,8 @@ export class Directory {
     return [...scopes]
   }
 
-  #isAlive = ({ frontendId, incarnation }: Holder): boolean => this.#options.discovery.isAlive(frontendId, incarnation)
+  /** By its id only: with a new incarnation it may still be the process that has the session. If not, it says so when it is asked. */
+  #isAlive = ({ frontendId }: Holder): boolean => this.#options.discovery.get(frontendId) !== undefined
 }
 
 function sort (uid: string, holders: readonly Holder[], { byFrontend, unknown }: UidsByFrontend): void {

@@ -4,6 +4,7 @@ import type { ForeignRoute } from '../handler/forwarding.ts'
 import { JobState, outOfChunk, type Job } from '../handler/job.ts'
 import type { Share } from '../handler/share.ts'
 import type { HandlerSession } from '../handler/types.ts'
+import { logFailure } from '../log-failure.ts'
 import type { Session } from '../session/session.ts'
 import type { TimerEntry } from '../timer-wheel.ts'
 import type { ServerInfo } from './discovery/discovery.ts'
@@ -22,7 +23,6 @@ export class ForwardedCall implements Job, PendingCall, RoutingCall {
   timerPrev: TimerEntry | null = null
   timerTick = 0
   next: Job | null = null
-  arrival = 0
   waitingSince = 0
   state: JobState = JobState.waiting
   readonly of: Session
@@ -156,9 +156,15 @@ export class ForwardedCall implements Job, PendingCall, RoutingCall {
 
   #send (): void {
     if (this.#target === undefined) { this.#fail(this.#refused!); return }
-    const number = this.#forwarder.send(this.#target, this, this.#bytes, this.start, this.end)
-    // What refuses it has been told to `onFail` already.
-    if (number !== -1) this.#number = number
+    const { service } = this.#forwarder
+    try {
+      const number = this.#forwarder.send(this.#target, this, this.#bytes, this.start, this.end)
+      // What refuses it has been told to `onFail` already.
+      if (number !== -1) this.#number = number
+    } catch (error) {
+      if (service.mayLog(this.#label)) logFailure(service.log, error, 'a message could not be forwarded', { route: this.#label })
+      if (this.state === JobState.running) this.#fail(createError('PIT_ERR_INTERNAL'))
+    }
   }
 
   /** Chooses another server, and moves this call's place to its share. False: there is none. */
@@ -166,13 +172,11 @@ export class ForwardedCall implements Job, PendingCall, RoutingCall {
     const old = this.share
     const last = this.#target
     this.chooseShare()
-    const { share } = this
-    if (share === null || this.#target === last) {
+    if (this.share === null || this.#target === last) {
       this.share = old
       return false
     }
-    if (old !== null) old.running--
-    share.running++
+    this.#forwarder.service.dispatcher.moved(this, old)
     return true
   }
 
@@ -215,8 +219,10 @@ export class ForwardedCall implements Job, PendingCall, RoutingCall {
   }
 
   #fail (error: PitayaError): void {
-    this.#refuse(error)
-    this.#end(error.wireCode)
+    // How servers write to each other is nothing that a client can help.
+    const told = error.code === 'PIT_ERR_RPC' ? createError('PIT_ERR_INTERNAL') : error
+    this.#refuse(told)
+    this.#end(told.wireCode)
   }
 
   #end (code: string): void {

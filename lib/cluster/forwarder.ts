@@ -68,7 +68,7 @@ export class Forwarder implements Forwarding {
   }
 
   /** What servers of a type have. Where two of them differ, as during a deployment, the more careful one counts. */
-  learn (serverType: string, contracts: readonly Contract[]): void {
+  learn (serverType: string, contracts: ReadonlyArray<Pick<Contract, 'routes'>>): void {
     for (const contract of contracts) {
       for (const [shortRoute, { kind, deadlineMs: own, ratePerSecond }] of contract.routes) {
         const route = `${serverType}.${shortRoute}`

@@ -12,10 +12,15 @@ export class Notices {
   #discovery: Discovery
   #peers: Pick<Peers, 'replaced'>
   #onAnswer: (uid: string, groups: string[]) => void
+  #onGone: (frontendId: string, claim: { uid: string, sessionIds: number[] }) => void
   #size = 0
   #isClosed = false
 
-  constructor (discovery: Discovery, peers: Pick<Peers, 'replaced'>, onAnswer: (uid: string, groups: string[]) => void) {
+  constructor (
+    discovery: Discovery, peers: Pick<Peers, 'replaced'>, onAnswer: (uid: string, groups: string[]) => void,
+    onGone: (frontendId: string, claim: { uid: string, sessionIds: number[] }) => void
+  ) {
+    this.#onGone = onGone
     this.#discovery = discovery
     this.#peers = peers
     this.#onAnswer = onAnswer
@@ -46,7 +51,11 @@ export class Notices {
           if (groups.length > 0 && !this.#isClosed) this.#onAnswer(claim.uid, groups)
           break
         } catch {}
-      } else if (tries >= TRIES_UNKNOWN) break
+      } else if (tries >= TRIES_UNKNOWN) {
+        // It died with them, and the key names others by now: nobody else would tell that they ended.
+        this.#onGone(frontendId, claim)
+        break
+      }
       await delay(Math.min(MAX_PAUSE_MS, 50 * 2 ** tries) * (0.5 + Math.random() / 2), undefined, { ref: false })
     }
     this.#size--

@@ -66,7 +66,9 @@ export function createParts (options: ClusterOptions, stores: Stores) {
   const events = new Events({ transport, discovery, subjects, serverType, log })
   const directory = new Directory({ store: stores.bindings, discovery, scope, policy, log })
   const manySessions = policy === 'allow'
-  const deliveries = new Deliveries({ serverId, transport, envelope, subjects, sessions, pushes, directory, peers, manySessions, log })
+  // A uid is unique among the frontends of one type only, unless the scope is the cluster.
+  const isInMany = () => manySessions || (scope === 'type' && discovery.all().some(({ type, frontend }) => frontend && type !== serverType))
+  const deliveries = new Deliveries({ serverId, transport, envelope, subjects, sessions, pushes, directory, peers, isInMany, log })
   sessions.events = events
 
   const common = { sessions, pushes, wheel, maxGroups: limits.groups, events, serverId }

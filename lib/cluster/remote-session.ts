@@ -1,4 +1,5 @@
-import { createError, type CloseReason } from '../errors.ts'
+import { createError, type CloseReason, type PitayaError } from '../errors.ts'
+import { isObject } from '../handler/check.ts'
 import type { HandshakeSys } from '../handler/types.ts'
 import { BindState, Session, type Entity } from '../session/session.ts'
 import type { SessionPool } from '../session/pool.ts'
@@ -75,7 +76,10 @@ export class RemoteSession extends Session {
   override set (patch: Record<string, unknown>): void {
     this.#requireOpen('set')
     super.set(patch)
-    this.#patch = { ...this.#patch, ...patch }
+    // As it was checked and copied: what the caller does to its values from here on is not part of it.
+    const { data } = this
+    const checked = Object.keys(patch).map((key) => [key, Object.hasOwn(data, key) ? data[key] : undefined])
+    this.#patch = { ...this.#patch, ...Object.fromEntries(checked) as Record<string, unknown> }
   }
 
   override async pushToFront (): Promise<{ overwritten: string[] }> {
@@ -134,7 +138,8 @@ export class RemoteSession extends Session {
     const { sys, user } = this.#part
     this.#hasHandshake = true
     super.sys = parseRecord(sys, 'sys')
-    super.user = user === '' ? undefined : parse(user, 'user')
+    const said = user === '' ? undefined : parse(user, 'user')
+    super.user = this.pool.userCheck === undefined ? said : this.pool.userCheck(said)
   }
 
   #requireOpen (name: string): void {
@@ -192,21 +197,26 @@ const GONE: Entity = Object.freeze({
   resumeReading () {}
 })
 
-/** @throws PIT_ERR_RPC */
+/** @throws PIT_ERR_INTERNAL */
 function parseRecord (text: string, what: string): Record<string, unknown> {
   const value = parse(text, what)
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw createError('PIT_ERR_RPC', [`its session's ${what} is no object`])
-  return value as Record<string, unknown>
+  if (isObject(value)) return value as Record<string, unknown>
+  throw unreadable(what, 'no object')
 }
 
-/** @throws PIT_ERR_RPC */
+/** @throws PIT_ERR_INTERNAL */
 function parse (text: string, what: string): unknown {
   try {
     // A reviver costs five times as much as the parse.
     return text.includes('__proto__') || text.includes('\\u') ? JSON.parse(text, withoutProto) : JSON.parse(text)
   } catch {
-    throw createError('PIT_ERR_RPC', [`its session's ${what} is no JSON`])
+    throw unreadable(what, 'no JSON')
   }
+}
+
+/** Thrown within a handler, whose client can do nothing about it. */
+function unreadable (what: string, why: string): PitayaError {
+  return createError('PIT_ERR_INTERNAL', [], { cause: new TypeError(`the ${what} of a forwarded session is ${why}`) })
 }
 
 function withoutProto (key: string, value: unknown): unknown { return key === '__proto__' ? undefined : value }

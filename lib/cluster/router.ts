@@ -61,7 +61,7 @@ export class Router {
         throw new TypeError('a routing function must return one of the servers it was given, or undefined')
       }
     } catch (error) {
-      if (this.#failureLines.admits(serverType, performance.now())) logFailure(this.#log, error, 'a routing function failed', { serverType })
+      if (this.#failureLines.admits(serverType, performance.now())) logFailure(this.#log, error, 'a routing function failed', { peerType: serverType })
       throw createError('PIT_ERR_INTERNAL')
     }
     throw createError('PIT_ERR_NO_SERVER')

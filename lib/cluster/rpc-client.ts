@@ -127,12 +127,12 @@ export class RpcClient {
 
   /** A server is gone, or another life of it has begun: calls in flight to it fail with PIT_ERR_SERVER_LOST. */
   failPeer (serverId: string): void {
-    this.#fail(serverId)
+    this.#fail(serverId, this.#last)
   }
 
   /** The connection is lost: all calls in flight fail with PIT_ERR_SERVER_LOST. */
   failAll (): void {
-    this.#fail(undefined)
+    this.#fail(undefined, this.#last)
   }
 
   /** Fails what is in flight and refuses what follows. */
@@ -164,7 +164,12 @@ export class RpcClient {
       return
     }
     this.#waiting.delete(id)
-    if (data === undefined) return waiting.call.onFail(createError('PIT_ERR_SERVER_UNKNOWN'))
+    if (data === undefined) {
+      waiting.call.onFail(createError('PIT_ERR_SERVER_UNKNOWN'))
+      // Its connection is gone: what was sent before reached it and is lost with it. What was sent after is refused like this one.
+      this.#fail(waiting.target, id - 1)
+      return
+    }
     let response
     try {
       response = this.#envelope.decodeResponse(data)
@@ -184,8 +189,7 @@ export class RpcClient {
   }
 
   /** Callers may cancel others and call anew while they are told: those gone by then are not told, those new are not touched. */
-  #fail (target: string | undefined): void {
-    const last = this.#last
+  #fail (target: string | undefined, last: number): void {
     let error
     for (const [id, waiting] of this.#waiting) {
       if (id > last) break

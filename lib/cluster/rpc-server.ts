@@ -52,8 +52,8 @@ export class RpcServer {
     this.#unsubscribe = undefined
   }
 
-  /** An answer that a handler made. */
-  respond (reply: string, payload: Uint8Array, isError: boolean, error?: WireError): void {
+  /** An answer that a handler made, or with `type` user a remote. */
+  respond (reply: string, payload: Uint8Array, isError: boolean, type: RpcType = RpcType.sys, error?: WireError): void {
     const { transport, envelope, log } = this.#options
     if (reply === '') return
     try {
@@ -62,20 +62,20 @@ export class RpcServer {
     } catch (cause) {
       if (!isPitayaError(cause)) throw cause
       log.warn({ code: cause.code }, 'an answer to another server could not be sent')
-      transport.publish(reply, envelope.encodeResponse(EMPTY, true, toWireError(cause)))
+      const told = type === RpcType.user ? cause : createError('PIT_ERR_RESPONSE')
+      transport.publish(reply, envelope.encodeResponse(EMPTY, true, toWireError(told)))
     }
   }
 
   #onMessage (data: Uint8Array, reply: string): void {
-    let request
+    let type: RpcType = RpcType.sys
     try {
-      request = this.#options.envelope.decodeRequest(data)
-      if (request.type === RpcType.sys) this.#onSys(request, reply)
+      const request = this.#options.envelope.decodeRequest(data)
+      type = request.type
+      if (type === RpcType.sys) this.#onSys(request, reply)
       else this.#onUser(request, reply)
     } catch (error) {
-      if (!isPitayaError(error)) throw error
-      if (error.code === 'PIT_ERR_RPC') this.#unreadable(error, data)
-      this.#fail(reply, error)
+      this.respond(reply, EMPTY, true, type, toWireError(this.#refusal(error, type, data)))
     }
   }
 
@@ -103,19 +103,25 @@ export class RpcServer {
     if (loaded === undefined) throw createError('PIT_ERR_RPC', [`this server does not offer the serializer "${serializer}"`])
     const kept = { ...request, data: new Uint8Array(request.data) }
     loaded.then(() => this.#onSys(kept, reply)).catch((error: unknown) => {
-      if (!isPitayaError(error)) logFailure(this.#options.log, error, 'a contract could not be loaded')
-      this.#fail(reply, isPitayaError(error) ? error : createError('PIT_ERR_INTERNAL'))
+      this.respond(reply, EMPTY, true, RpcType.sys, toWireError(this.#refusal(error, RpcType.sys, EMPTY)))
     })
   }
 
   #onUser ({ route, data, caller, remainingMs, context }: RequestEnvelope, reply: string): void {
     this.#options.remotes.call(route, data, { callerId: caller, remainingMs, context }, (data, error) => {
-      this.respond(reply, data, error !== undefined, error)
+      this.respond(reply, data, error !== undefined, RpcType.user, error)
     })
   }
 
-  #fail (reply: string, error: PitayaError): void {
-    this.respond(reply, EMPTY, true, toWireError(error))
+  /** What the caller is told. A client's message is answered to the client: how servers write to each other is nothing that it can help. */
+  #refusal (error: unknown, type: RpcType, data: Uint8Array): PitayaError {
+    if (!isPitayaError(error)) {
+      if (this.#lines.admits('failed', performance.now())) logFailure(this.#options.log, error, 'a request of another server failed')
+      return createError('PIT_ERR_INTERNAL')
+    }
+    if (error.code !== 'PIT_ERR_RPC') return error
+    this.#unreadable(error, data)
+    return type === RpcType.user ? error : createError('PIT_ERR_INTERNAL')
   }
 
   #unreadable (error: PitayaError, data: Uint8Array): void {

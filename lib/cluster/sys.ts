@@ -1,10 +1,12 @@
-import { Type, type TSchema } from '@sinclair/typebox'
+import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import { createError, isErrorCode, isPitayaError, PitayaError } from '../errors.ts'
+import { isObject } from '../handler/check.ts'
 import type { MaybePromise } from '../handler/types.ts'
 import { RemoteClients, type SendRemote } from '../remote/client.ts'
 import { defineRemotes } from '../remote/define.ts'
 import type { RemoteImplementation } from '../remote/types.ts'
 import type { Serializer } from '../serializers/serializer.ts'
+import { toWellFormed } from '../serializers/text.ts'
 import type { SessionPool } from '../session/pool.ts'
 import type { Deliveries } from './deliveries.ts'
 import type { Directory } from './directory.ts'
@@ -12,7 +14,8 @@ import type { Envelope } from './envelopes/envelope.ts'
 import type { Peers } from './peers.ts'
 
 /** What a system remote answers: its result, or the code of the error table that it failed with, which the wire's code would not tell. */
-const Failure = Type.Object({ code: Type.String(), msg: Type.String() })
+const Failure = Type.Object({ code: Type.String(), msg: Type.String(), metadata: Type.Optional(Type.Record(Type.String(), Type.String())) })
+type Failure = Static<typeof Failure>
 const outcome = <S extends TSchema>(result: S) => Type.Object({ result: Type.Optional(result), failure: Type.Optional(Failure) })
 const Done = outcome(Type.Boolean())
 const Member = Type.Object({ group: Type.String(), uid: Type.String() })
@@ -72,7 +75,7 @@ export function serveSys (parts: SysParts): RemoteImplementation<typeof sys['met
     bind: ({ sessionId, uid }) => settle(async () => { await get(sessionId).bind(uid); return true }),
     patch: ({ sessionId, set, remove, base }) => settle(() => {
       const session = get(sessionId)
-      const patch = { ...JSON.parse(set) as Record<string, unknown>, ...Object.fromEntries(remove.map((key) => [key, undefined])) }
+      const patch = { ...parsePatch(set), ...Object.fromEntries(remove.map((key) => [key, undefined])) }
       const overwritten = session.merge(patch, base)
       return { revision: session.revision, overwritten }
     }),
@@ -118,19 +121,34 @@ export function createPeers (serializer: Serializer, send: SendRemote): Peers {
   }
 }
 
-async function settle<T> (work: () => MaybePromise<T>): Promise<{ result?: T, failure?: { code: string, msg: string } }> {
+async function settle<T> (work: () => MaybePromise<T>): Promise<{ result?: T, failure?: Failure }> {
   try {
     return { result: await work() }
   } catch (error) {
     if (!isPitayaError(error)) throw error
-    return { failure: { code: error.code, msg: error.message } }
+    const { code, message, metadata = {} } = error
+    // The application's texts: whatever they are, the failure must arrive.
+    const texts = Object.entries(metadata).map(([key, value]) => [toWellFormed(key), toWellFormed(String(value))])
+    const given = Object.fromEntries(texts) as Record<string, string>
+    return { failure: { code: toWellFormed(code), msg: toWellFormed(message), metadata: given } }
   }
 }
 
-function take<T> ({ result, failure }: { result?: T, failure?: { code: string, msg: string } }): T {
+function take<T> ({ result, failure }: { result?: T, failure?: Failure }): T {
   if (failure !== undefined) {
-    const { code, msg } = failure
-    throw isErrorCode(code) ? createError(code, [], { text: msg }) : new PitayaError(code, msg)
+    const { code, msg, metadata = {} } = failure
+    const given = Object.keys(metadata).length > 0 ? metadata : undefined
+    throw isErrorCode(code) ? createError(code, [], { text: msg, metadata: given }) : new PitayaError(code, msg, given)
   }
   return result!
+}
+
+/** @throws PIT_ERR_DATA */
+function parsePatch (text: string): Record<string, unknown> {
+  let patch: unknown
+  try {
+    patch = JSON.parse(text)
+  } catch {}
+  if (isObject(patch)) return patch as Record<string, unknown>
+  throw createError('PIT_ERR_DATA', ['must be a JSON object'])
 }

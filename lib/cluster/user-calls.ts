@@ -79,7 +79,8 @@ export class UserCalls {
     try {
       return await new Promise<Uint8Array>((resolve, reject) => {
         if (target === serverId) {
-          local(route, data, timeoutMs, propagated, (data, error) => {
+          // Copied, as on every way: what a remote keeps of it is its own.
+          local(route, new Uint8Array(data), timeoutMs, propagated, (data, error) => {
             if (error === undefined) resolve(new Uint8Array(data))
             else reject(fromWire(error))
           })
@@ -148,5 +149,6 @@ class UserCall implements PendingCall, TimerEntry {
 
 /** What another server answered, as it was thrown there. */
 function fromWire ({ code, msg, metadata }: WireError): PitayaError {
-  return new PitayaError(code, msg, metadata)
+  const [, status] = /^PIT-([45]\d\d)$/.exec(code) ?? []
+  return new PitayaError(code, msg, metadata, status === undefined ? {} : { statusCode: Number(status) })
 }

@@ -1,4 +1,4 @@
-import { createError } from '../errors.ts'
+import { createError, isPitayaError } from '../errors.ts'
 import { isName } from '../session/uid.ts'
 
 /** @throws PIT_ERR_GROUP unless `name` is as a uid: a text of 1 to 128 UTF-8 bytes, well formed and without control characters */
@@ -10,5 +10,16 @@ export function assertGroupName (name: unknown): asserts name is string {
 export function assertTtl (ttlMs: unknown): asserts ttlMs is number | undefined {
   if (ttlMs !== undefined && !(typeof ttlMs === 'number' && ttlMs > 0 && ttlMs < Infinity)) {
     throw createError('PIT_ERR_GROUP', ['ttlMs is a number above 0'])
+  }
+}
+
+/** Adds who may be a member already. @returns false: it was */
+export async function addOnce (add: Promise<void>): Promise<boolean> {
+  try {
+    await add
+    return true
+  } catch (error) {
+    if (isPitayaError(error) && error.code === 'PIT_ERR_GROUP_MEMBER') return false
+    throw error
   }
 }

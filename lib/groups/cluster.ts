@@ -5,7 +5,7 @@ import { createError, isPitayaError, type ErrorCode } from '../errors.ts'
 import type { HandlerGroups, MaybePromise } from '../handler/types.ts'
 import { logFailure } from '../log-failure.ts'
 import { assertUid, isName } from '../session/uid.ts'
-import { assertGroupName, assertTtl } from './check.ts'
+import { addOnce, assertGroupName, assertTtl } from './check.ts'
 import type { ClusterGroupsOptions } from './cluster-options.ts'
 import { CreatedGroups } from './created-groups.ts'
 import { sweep } from './janitor.ts'
@@ -86,6 +86,8 @@ export class ClusterGroups implements HandlerGroups {
     if (await this.#addWhereConnected(name, uid) || await this.#addWhereConnected(name, uid)) return
     throw createError('PIT_ERR_GROUP_OFFLINE')
   }
+
+  join (name: string, uid: string): Promise<boolean> { return addOnce(this.add(name, uid)) }
 
   /**
    * For a uid that is connected here: what other servers ask by `Peers.groupAdd`.

@@ -5,7 +5,7 @@ import type { PushRegistry } from '../handler/pushes.ts'
 import type { SessionPool } from '../session/pool.ts'
 import { assertUid } from '../session/uid.ts'
 import type { TimerWheel } from '../timer-wheel.ts'
-import { assertGroupName, assertTtl } from './check.ts'
+import { addOnce, assertGroupName, assertTtl } from './check.ts'
 
 interface Group {
   readonly members: Set<string>
@@ -50,6 +50,8 @@ export class MemoryGroups implements HandlerGroups {
     if (names === undefined) this.#ofUid.set(uid, new Set([name]))
     else names.add(name)
   }
+
+  join (name: string, uid: string): Promise<boolean> { return addOnce(this.add(name, uid)) }
 
   async remove (name: string, uid: string): Promise<void> {
     if (!this.#get(name).members.has(uid)) throw createError('PIT_ERR_GROUP_NO_MEMBER')

@@ -22,8 +22,6 @@ export class Call implements HandlerContext, Job, RunningCall, FaultyCall {
   timerTick = 0
   /** The next waiting call of the session. */
   next: Job | null = null
-  /** Its place among the calls of the session that had to wait. */
-  arrival = 0
   state: JobState = JobState.waiting
   readonly handler: CompiledHandler
   readonly of: Session

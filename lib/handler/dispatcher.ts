@@ -4,6 +4,7 @@ import type { Session } from '../session/session.ts'
 import type { TimerWheel } from '../timer-wheel.ts'
 import { JobState, type Job } from './job.ts'
 import { Lane } from './lane.ts'
+import { LineQueue, type Line } from './line.ts'
 import type { Share } from './share.ts'
 
 export interface DispatcherOptions {
@@ -26,7 +27,8 @@ export interface DispatcherOptions {
 /**
  * Starts calls: one session's in order, one at a time; all sessions' fairly, in turn, up to a limit. A call that finishes in the tick it
  * started in passes through without a queue, a timer or a promise. A call to another server also needs a place in the shares of its target
- * and of all forwarded ones; a session whose next call waits for such a place stands aside, in the share's own queue.
+ * and of all forwarded ones; a line whose next call waits for such a place stands aside, in the share's own queue. A line waits only for
+ * what has no place: whoever gives one back sees to those that wait for it.
  */
 export class Dispatcher {
   /** Handlers that run now. */
@@ -34,13 +36,15 @@ export class Dispatcher {
   /** Calls that wait. */
   waiting = 0
   #options: DispatcherOptions
-  #readyHead: Lane | null = null
-  #readyTail: Lane | null = null
+  /** Lines that wait for a place in the process. */
+  #ready = new LineQueue()
+  /** Shares with a place, for those that wait for one. */
+  #offered: Share[] = []
+  #isSharesTurn = false
+  #isStarting = false
   #onIdle: Array<() => void> = []
   /** Calls that returned a promise or began to wait in this turn of the event loop. */
   #unsettled: Job[] = []
-  /** Shares with places that were given back. */
-  #freed: Share[] = []
   readonly #settle = (): void => this.#settleTurn()
 
   constructor (options: DispatcherOptions) {
@@ -49,7 +53,7 @@ export class Dispatcher {
 
   submit (call: Job): void {
     const lane = call.of.lane as Lane | null
-    const mayStart = lane === null || lane.admits(call, this.#options.concurrentPerSession)
+    const mayStart = lane === null || lane.lineOf(call).admits
     if (mayStart && this.running < this.#options.dispatch && fullShare(call) === null) this.#start(call)
     else this.#enqueue(call)
   }
@@ -57,51 +61,62 @@ export class Dispatcher {
   /** A call finished or passed its deadline. */
   ended (call: Job): void {
     this.running--
-    for (let share = call.share; share !== null; share = share.parent) share.running--
+    for (let share = call.share; share !== null; share = share.parent) {
+      share.running--
+      this.#offer(share)
+    }
     const lane = call.of.lane as Lane | null
     if (lane !== null && lane.ended(call)) {
       this.#options.wheel.cancel(call)
-      this.#makeReady(lane)
-      this.#startReady()
-      if (lane.onIdle !== null && lane.running.length === 0 && lane.waiting === 0) {
-        const done = lane.onIdle
-        lane.onIdle = null
-        done()
-      }
+      this.#stand(lane.lineOf(call))
     }
-    for (let share = call.share; share !== null; share = share.parent) this.#wake(share)
+    this.#startReady()
+    if (lane !== null) tellIfIdle(lane)
     if (this.running === 0 && this.waiting === 0 && this.#onIdle.length > 0) for (const done of this.#onIdle.splice(0)) done()
+  }
+
+  /** A running call goes on in another share, be that full or not: it may not be executed where it was sent first. */
+  moved (call: Job, from: Share | null): void {
+    for (let share = from; share !== null; share = share.parent) share.running--
+    for (let share = call.share; share !== null; share = share.parent) share.running++
+    for (let share = from; share !== null; share = share.parent) this.#offer(share)
+    this.#startReady()
   }
 
   /** Forgets what a closed session left waiting, and tells its running handlers. */
   drop (session: Session): void {
     const lane = session.lane as Lane | null
     if (lane === null) return
+    this.#leave(lane.ordered)
+    if (lane.concurrent !== null) this.#leave(lane.concurrent)
     for (const call of lane.clear()) {
       this.waiting--
       call.forget()
     }
-    this.#options.wheel.cancel(lane)
     for (const call of lane.running) call.abort()
   }
 
-  /** A lane's next call waited for a place in the process for as long as its handler may take: given up, with all that waited as long. */
-  waitedTooLong (lane: Lane): void {
-    const { concurrentPerSession, handlerMs, wheel } = this.#options
-    let call = lane.next(concurrentPerSession)
+  /** A line's next call waited for a place for as long as its handler may take: given up, with all that waited as long. */
+  waitedTooLong (line: Line): void {
+    const { handlerMs, wheel } = this.#options
+    this.#leave(line)
+    let call = line.next
     do {
       if (call === null) break
-      this.#take(lane, call)
+      this.#take(line)
       call.reject(createError('PIT_ERR_BUSY'))
-      call = lane.next(concurrentPerSession)
+      call = line.next
     } while (call !== null && wheel.now - call.waitingSince >= (call.deadlineMs ?? handlerMs))
-    this.#makeReady(lane)
+    // The next one may be for another server.
+    if (call !== null) this.#stand(line, call.waitingSince)
+    this.#startReady()
+    tellIfIdle(line.lane)
   }
 
   /** Calls back once the session has nothing running and nothing waiting; at once if so. */
   whenIdle (session: Session, done: () => void): void {
     const lane = session.lane as Lane | null
-    if (lane === null || (lane.running.length === 0 && lane.waiting === 0)) done()
+    if (lane === null || lane.isIdle) done()
     else lane.onIdle = done
   }
 
@@ -112,7 +127,7 @@ export class Dispatcher {
 
   /** A server is gone: what waits for a place in its share may go to another, or is answered. */
   dissolve (share: Share): void {
-    for (let lane = share.next(); lane !== null; lane = share.next()) this.#putReady(lane)
+    for (let line = share.lines.shift(); line !== null; line = share.lines.shift()) this.#ready.push(line)
     this.#startReady()
   }
 
@@ -151,84 +166,113 @@ export class Dispatcher {
     if (this.waiting >= maxQueued) { call.reject(createError('PIT_ERR_BUSY')); return }
     const session = call.of
     const lane = this.#laneOf(session)
+    if (lane.waitingBytes + call.end - call.start > waitingBytes) { this.#refuse(call); return }
     call.waitingSince = this.#options.wheel.now
     lane.push(call)
     this.#atTurnEnd(call)
     this.waiting++
-    if (lane.waitingBytes > waitingBytes) { session.entity.close('overload'); return }
     if (!lane.isPaused && (lane.waiting >= waitingPerSession || lane.waitingBytes >= waitingBytes / 2)) {
       lane.isPaused = true
       session.entity.pauseReading()
       if (channels.pause.hasSubscribers) channels.pause.publish({ serverId, sessionId: session.id, waiting: lane.waiting })
     }
-    this.#makeReady(lane)
+    this.#stand(lane.lineOf(call))
   }
 
-  /** Puts a lane with a call that may run behind the others that wait for a place, and gives that call its deadline. */
-  #makeReady (lane: Lane, since = this.#options.wheel.now): void {
-    const call = lane.next(this.#options.concurrentPerSession)
-    if (call === null) return
-    if (!lane.isReady) {
-      const full = fullShare(call)
-      lane.isReady = true
-      lane.readySince = since
-      if (full === null) this.#putReady(lane)
-      else full.wait(lane)
-    }
-    // The first of them starts at once where there is a place, and needs no deadline.
-    const startsNow = this.#readyHead === lane && this.running < this.#options.dispatch
-    if (lane.timerTick === 0 && !startsNow) {
-      const { wheel, handlerMs } = this.#options
-      wheel.schedule(lane, Math.max(1, (call.deadlineMs ?? handlerMs) - (wheel.now - lane.readySince)))
-    }
+  /** More than a session may have waiting. */
+  #refuse (call: Job): void {
+    call.of.entity.close('overload')
+    if (call.of.isClosed) call.forget()
+    // The copy of another server's session: its client is not closed for being unlucky here.
+    else call.reject(createError('PIT_ERR_BUSY'))
   }
 
+  /** Puts a line with a call that may run behind the others that wait for what it waits for. */
+  #stand (line: Line, since = this.#options.wheel.now): void {
+    if (line.queue !== null) return
+    const call = line.next
+    if (call !== null) this.#wait(line, fullShare(call)?.lines ?? this.#ready, since)
+  }
+
+  /** Gives the line's first call its deadline too. */
+  #wait (line: Line, queue: LineQueue, since: number): void {
+    line.since = since
+    queue.push(line)
+    // The first of them starts at once where there is a place, and needs none.
+    if (queue !== this.#ready || queue.head !== line || this.running >= this.#options.dispatch) this.#scheduleEnd(line)
+  }
+
+  #scheduleEnd (line: Line): void {
+    const { wheel, handlerMs } = this.#options
+    wheel.schedule(line, Math.max(1, (line.head!.deadlineMs ?? handlerMs) - (wheel.now - line.since)))
+  }
+
+  #leave (line: Line): void {
+    line.queue?.remove(line)
+    this.#options.wheel.cancel(line)
+  }
+
+  /** What ends within its own start may free places: that is looked at here, not ever deeper in the stack. */
   #startReady (): void {
-    while (this.running < this.#options.dispatch && this.#readyHead !== null) {
-      const lane = this.#readyHead
-      this.#readyHead = lane.nextReady
-      if (this.#readyHead === null) this.#readyTail = null
-      lane.nextReady = null
-      lane.isReady = false
-      this.#options.wheel.cancel(lane)
-      const call = lane.next(this.#options.concurrentPerSession)
-      if (call === null) continue
-      if (fullShare(call) !== null) {
-        this.#makeReady(lane, lane.readySince)
-        continue
+    if (this.#isStarting || (this.#ready.head === null && this.#offered.length === 0)) return
+    this.#isStarting = true
+    try {
+      while (this.running < this.#options.dispatch) {
+        const line = this.#nextLine()
+        if (line === null) break
+        this.#tryLine(line)
       }
-      this.#take(lane, call)
-      this.#start(call)
-      this.#makeReady(lane)
+    } finally {
+      this.#isStarting = false
     }
+    const { head } = this.#ready
+    if (head !== null && head.timerTick === 0) this.#scheduleEnd(head)
   }
 
-  /** Moves sessions on that wait for a place in this share: into it or, where they choose another one now, into that one's queue. */
-  #wake (share: Share): void {
-    // Calls may end within their start: what they free is looked at here, not ever deeper in the stack.
-    if (this.#freed.push(share) > 1) return
-    for (let freed = share; freed !== undefined; freed = this.#freed[0]!) {
-      // Without a place in the process the first of them waits for that, and its end wakes the next.
-      for (let isPlace = true; isPlace && freed.running < freed.limit;) {
-        const lane = freed.next()
-        if (lane === null) break
-        this.#putReady(lane)
-        this.#startReady()
-        isPlace = this.running < this.#options.dispatch
-      }
-      this.#freed.shift()
+  #tryLine (line: Line): void {
+    this.#options.wheel.cancel(line)
+    const call = line.next
+    const full = call === null ? null : fullShare(call)
+    // A routing function may have closed the session.
+    if (call === null || line.next !== call) return
+    if (full !== null) {
+      this.#wait(line, full.lines, line.since)
+      return
     }
+    this.#take(line)
+    this.#start(call)
+    this.#stand(line)
   }
 
-  #putReady (lane: Lane): void {
-    if (this.#readyTail === null) this.#readyHead = lane
-    else this.#readyTail.nextReady = lane
-    this.#readyTail = lane
+  /** Of the lines that wait for a place in the process, and of those whose share has a place again, in turn. */
+  #nextLine (): Line | null {
+    this.#isSharesTurn = !this.#isSharesTurn
+    return this.#isSharesTurn ? this.#nextOfShares() ?? this.#ready.shift() : this.#ready.shift() ?? this.#nextOfShares()
   }
 
-  #take (lane: Lane, call: Job): void {
+  #nextOfShares (): Line | null {
+    for (let share = this.#offered.shift(); share !== undefined; share = this.#offered.shift()) {
+      share.isOffered = false
+      const line = share.isFull ? null : share.lines.shift()
+      if (line === null) continue
+      this.#offer(share)
+      return line
+    }
+    return null
+  }
+
+  /** Its places are for those that wait for them, in its turn. */
+  #offer (share: Share): void {
+    if (share.isOffered || share.waiting === 0 || share.isFull) return
+    share.isOffered = true
+    this.#offered.push(share)
+  }
+
+  /** Takes the first call out of a line. */
+  #take (line: Line): void {
     const { waitingPerSession, waitingBytes } = this.#options
-    lane.take(call)
+    const { lane } = line
+    const call = lane.shift(line)
     this.waiting--
     if (lane.isPaused && lane.waiting <= waitingPerSession / 2 && lane.waitingBytes <= waitingBytes / 4) {
       lane.isPaused = false
@@ -237,13 +281,20 @@ export class Dispatcher {
   }
 
   #laneOf (session: Session): Lane {
-    session.lane ??= new Lane(this)
+    session.lane ??= new Lane(this, this.#options.concurrentPerSession)
     return session.lane as Lane
   }
 }
 
+function tellIfIdle (lane: Lane): void {
+  if (lane.onIdle === null || !lane.isIdle) return
+  const done = lane.onIdle
+  lane.onIdle = null
+  done()
+}
+
 /** The share without a place for this call, if there is one. */
 function fullShare (call: Job): Share | null {
-  for (let share = call.chooseShare(); share !== null; share = share.parent) if (share.running >= share.limit) return share
+  for (let share = call.chooseShare(); share !== null; share = share.parent) if (share.isFull) return share
   return null
 }

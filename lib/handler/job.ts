@@ -10,8 +10,6 @@ export type JobState = (typeof JobState)[keyof typeof JobState]
 export interface Job extends TimerEntry {
   /** The next waiting call of the session. */
   next: Job | null
-  /** Its place among the calls of the session that had to wait. */
-  arrival: number
   state: JobState
   readonly of: Session
   readonly start: number

@@ -62,8 +62,10 @@ export interface HandlerGroups<out P extends PushSchemas = PushSchemas> {
    * @param options.ttlMs the group ends when not renewed for so long; without it, it ends with its last member
    */
   create (name: string, options?: { ttlMs?: number }): Promise<void>
-  /** Creates the group if there is none. Rejects with PIT_ERR_GROUP_MEMBER, PIT_ERR_GROUP_UID. */
+  /** Creates the group if there is none. Rejects with PIT_ERR_GROUP_MEMBER, PIT_ERR_GROUP_UID, PIT_ERR_GROUP_OFFLINE. */
   add (name: string, uid: string): Promise<void>
+  /** As `add`, for who may be in it already: a client that comes back before its old session is gone keeps its groups. False: it was. */
+  join (name: string, uid: string): Promise<boolean>
   remove (name: string, uid: string): Promise<void>
   removeAll (name: string): Promise<void>
   delete (name: string): Promise<void>

@@ -41,6 +41,19 @@ export function checkImplementation ({ name, methods }: Remotes, implementation:
   }
 }
 
+/**
+ * Checks a call by route and bytes.
+ * @returns the route's server type; undefined: `serverId` says which server
+ */
+export function checkRawCall (route: unknown, data: unknown, timeoutMs: number, serverId: string | undefined): string | undefined {
+  const parts = typeof route === 'string' ? route.split('.') : []
+  const isRoute = parts.length === 3 || (parts.length === 2 && serverId !== undefined)
+  if (!isRoute || parts.includes('')) refuse(String(route), 'app.pitaya.rpc() takes a route of three parts, serverType.contract.method')
+  if (!(data instanceof Uint8Array)) refuse(String(route), 'app.pitaya.rpc() takes a Uint8Array')
+  checkDeadline(String(route), timeoutMs, CODE, 'timeoutMs')
+  return parts.length === 3 ? parts[0] : undefined
+}
+
 function refuse (place: string, text: string): never {
   throw createError(CODE, [place, text])
 }

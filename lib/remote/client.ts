@@ -83,7 +83,10 @@ export class RemoteClients {
 }
 
 function encodeBody (codec: RemoteCodec, value: unknown, route: string): Uint8Array {
-  if (codec === undefined) return EMPTY
+  if (codec === undefined) {
+    if (value === undefined) return EMPTY
+    throw createError('PIT_ERR_REMOTE', [route, 'it takes no body: options come second, after undefined'])
+  }
   if (codec === 'raw') {
     if (value instanceof Uint8Array) return value
     throw createError('PIT_ERR_REMOTE', [route, 'a raw body must be a Uint8Array'])

@@ -67,6 +67,8 @@ interface Registered {
   readonly levels: readonly RemoteSteps[]
 }
 
+/** Remotes that every server of a cluster has. */
+const SYSTEM = 'sys'
 const DEFAULT_MAX_RUNNING = 1024
 const EMPTY = new Uint8Array(0)
 
@@ -101,7 +103,10 @@ export class RemoteService {
     contract: Remotes<string, M>, implementation: NoInfer<RemoteImplementation<M>>, levels: readonly RemoteSteps[] = []
   ): void {
     checkContract(contract, 'app.pitaya.remotes()')
-    if (this.#registered.has(contract.name)) throw createError('PIT_ERR_REMOTE', [contract.name, 'these remotes are registered twice'])
+    if (this.#registered.has(contract.name)) {
+      const why = contract.name === SYSTEM ? 'this name is reserved for what servers ask of each other' : 'these remotes are registered twice'
+      throw createError('PIT_ERR_REMOTE', [contract.name, why])
+    }
     checkImplementation(contract, implementation)
     this.#registered.set(contract.name, { contract, implementation, levels })
   }

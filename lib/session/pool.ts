@@ -29,6 +29,8 @@ export interface SessionPoolOptions {
   readonly dataBytes: number
   /** Milliseconds that one bind hook may take. */
   readonly bindMs: number
+  /** Of the first session. Default 1. */
+  readonly firstId?: number
   readonly log: Logger
 }
 
@@ -37,6 +39,8 @@ export class SessionPool {
   readonly serverId: string
   /** Checks and cleans session data; set when the schemas are known. */
   dataCheck: ((data: Record<string, unknown>) => Record<string, unknown>) | undefined
+  /** Checks the handshake's `user` where the session's frontend does not know its schema; set with it. Throws PIT_ERR_HANDSHAKE. */
+  userCheck: ((user: unknown) => unknown) | undefined
   /** Set when the handler service is made. */
   carrier!: Carrier
   /** A uid's last session closed. */
@@ -48,13 +52,14 @@ export class SessionPool {
   #options: SessionPoolOptions
   #byId = new Map<number, Session>()
   #byUid = new Map<string, Session[]>()
-  #nextId = 1
+  #nextId: number
   #onBind: BindHook[] = []
   #afterBind: BindHook[] = []
   #onClose: CloseHook[] = []
 
   constructor (options: SessionPoolOptions) {
     this.serverId = options.serverId
+    this.#nextId = options.firstId ?? 1
     this.#options = options
   }
 
@@ -184,6 +189,11 @@ export class SessionPool {
     if (sessions.length > 0) return
     this.#byUid.delete(uid)
     this.onUidGone?.(uid)
+  }
+
+  /** The others were told that these sessions closed, and they did not. */
+  tellBound (): void {
+    for (const session of this.#byId.values()) if (session.bindState === BindState.bound) this.#publish('bound', session)
   }
 
   #publish (kind: 'bound' | 'closed', { uid, address }: Session): void {

@@ -108,7 +108,7 @@ export class Session implements HandlerSession {
   set (patch: Record<string, unknown>): void {
     this.data = this.pool.checkData({ ...this.data, ...patch })
     this.revision++
-    if (this.#changedAt !== null) for (const key of Object.keys(patch)) this.#changedAt.set(key, this.revision)
+    if (this.#changedAt !== null) note(this.#changedAt, Object.keys(patch), this.revision)
   }
 
   /** From here on `merge` knows which keys changed since a revision. */
@@ -169,6 +169,20 @@ export class Session implements HandlerSession {
   /** @throws PIT_ERR_CLOSED */
   requireOpen (): void {
     if (this.isClosed) throw createError('PIT_ERR_CLOSED')
+  }
+}
+
+/** Keys that were removed are remembered too, so there is a limit: of more, those changed longest ago count as unchanged. */
+const MAX_NOTED = 256
+
+function note (changedAt: Map<string, number>, keys: readonly string[], revision: number): void {
+  for (const key of keys) {
+    changedAt.delete(key)
+    changedAt.set(key, revision)
+  }
+  for (const key of changedAt.keys()) {
+    if (changedAt.size <= MAX_NOTED) break
+    changedAt.delete(key)
   }
 }
 

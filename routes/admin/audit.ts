@@ -16,5 +16,6 @@ export interface Audit {
 
 /** The one line that says who did what: written by every mutation that reached its handler, done or not. */
 export function audit (request: FastifyRequest, line: Audit): void {
-  request.log.info({ audit: true, ...line, remoteAddress: request.ip }, 'admin')
+  const { serverId, serverType } = request.server.pitaya
+  request.log.info({ audit: true, serverId, serverType, ...line, remoteAddress: request.ip }, 'admin')
 }

@@ -11,7 +11,7 @@ import { bodyErrors, Nothing, Reason, responses, Uid } from './schemas.ts'
 const closed = { additionalProperties: false }
 const tags = ['pitaya']
 const params = Type.Object({ uid: Uid })
-const response = responses({ 204: Nothing }, [...bodyErrors, 504])
+const response = responses({ 204: Nothing }, [...bodyErrors, 503, 504])
 
 /** All sessions of one uid, wherever they are: kick them, push to them. */
 const users: FastifyPluginAsyncTypebox = async (fastify) => {
@@ -52,6 +52,13 @@ const users: FastifyPluginAsyncTypebox = async (fastify) => {
     return reply.code(204).send(null)
   })
 
+  /** @throws PIT_ERR_SESSION_NOT_FOUND, PIT_ERR_CLUSTER_DOWN (nothing was sent), PIT_ERR_OUTCOME_UNKNOWN */
+  function assertDone (outcome: Audit['outcome']): void {
+    if (outcome === 'done') return
+    if (outcome === 'not-found') throw createError('PIT_ERR_SESSION_NOT_FOUND')
+    throw createError(fastify.pitayaCluster.transport.isUp ? 'PIT_ERR_OUTCOME_UNKNOWN' : 'PIT_ERR_CLUSTER_DOWN')
+  }
+
   /** Encoders may be lenient; an operator wants to know. Throws PIT_ERR_PUSH_UNKNOWN, PIT_ERR_PUSH_BODY. */
   function assertPush (route: string, data: unknown): void {
     const schema = pushes.schemas.get(route)
@@ -66,11 +73,6 @@ const users: FastifyPluginAsyncTypebox = async (fastify) => {
 function toOutcome ({ delivered, unknown }: UidsOutcome): Audit['outcome'] {
   if (delivered.length > 0) return 'done'
   return unknown.length > 0 ? 'unknown' : 'not-found'
-}
-
-/** @throws PIT_ERR_SESSION_NOT_FOUND, PIT_ERR_OUTCOME_UNKNOWN */
-function assertDone (outcome: Audit['outcome']): void {
-  if (outcome !== 'done') throw createError(outcome === 'unknown' ? 'PIT_ERR_OUTCOME_UNKNOWN' : 'PIT_ERR_SESSION_NOT_FOUND')
 }
 
 export default users

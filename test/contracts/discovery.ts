@@ -122,7 +122,7 @@ export function discoveryContract ({ name, leaseMs, options = {}, open }: Discov
     b.discovery.update({ load: 7 })
     t.equal(b.discovery.self.load, 0)
     await a.witness.until(() => a.discovery.get('b')?.load === 7, 'the load of b')
-    t.equal(b.discovery.self.load, 7)
+    await b.witness.until(() => b.discovery.self.load === 7, 'b knows that it was written')
     t.strictSame(a.discovery.ofType('chat').map(({ load }) => load), [0, 7])
     const start = performance.now()
     b.discovery.update({ load: 8 }, true)

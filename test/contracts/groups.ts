@@ -43,6 +43,14 @@ export function testGroups (t: Test, name: string, open: (t: Test, options?: Cor
     t.ok(await isGone(groups, 'room'))
   })
 
+  test('join adds a uid once, and says whether it did', async (t, open) => {
+    const { groups, connect } = await open()
+    await connect('ana')
+    t.strictSame([await groups.join('room', 'ana'), await groups.join('room', 'ana')], [true, false])
+    t.strictSame(await groups.members('room'), ['ana'])
+    await t.rejects(groups.join('room', 'eve'), { code: 'PIT_ERR_GROUP_OFFLINE' })
+  })
+
   test('what cannot be done rejects with its code', async (t, open) => {
     const { groups, connect } = await open({ maxGroups: 2 })
     await connect('ana')

@@ -90,7 +90,7 @@ async function unread (app: FastifyInstance): Promise<Seen> {
   client.request(1, 'room.quick')
   await client.answer(1)
   client.end.pause()
-  const session = app.pitaya.sessions.get(1)!
+  const session = [...app.pitaya.sessions][0]!
   for (let i = 0; i < 20; i++) {
     session.push('onBytes', body(10_000))
     await new Promise((resolve) => setImmediate(resolve))

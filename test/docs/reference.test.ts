@@ -67,10 +67,10 @@ const samples: Required<PitayaOptions> = {
       user: 'game',
       pass: 'secret',
       token: 'secret',
-      credentials: '',
-      nkeySeed: '',
-      tls: { ca: '', cert: '', key: '', handshakeFirst: true },
-      connection: {} as NatsConnectionLike,
+      credentials: '-----BEGIN',
+      nkeySeed: 'SU',
+      tls: { ca: 'PEM', cert: 'PEM', key: 'PEM', handshakeFirst: true },
+      connection: { publish () {}, subscribe () {}, isClosed () {}, jetstream () {} } as unknown as NatsConnectionLike,
       name: 'game',
       replicas: 3,
       storage: 'file'
@@ -135,7 +135,9 @@ t.test('every option is known to the check at start', async (t) => {
   const { values } = optionsOf(checker.getDeclaredTypeOfSymbol(exported(optionsFile, 'PitayaOptions')))
   const isArrayOf = ['acceptors.websocket', 'acceptors.tcp']
   t.strictSame(values.filter((name) => valueAt(samples, name) === undefined && !isArrayOf.includes(name)), [])
-  t.ok(resolveOptions(samples))
+  // One carrier at a time.
+  const { nats, memory, ...cluster } = samples.cluster!
+  for (const carrier of [{ nats }, { memory }]) t.ok(resolveOptions({ ...samples, cluster: { ...cluster, ...carrier } }))
 })
 
 t.test('every limit is documented with its default and what a client sees', async (t) => {

@@ -41,8 +41,8 @@ export interface Commands {
   /** Uses all session copies that `keep` kept. */
   useKept (text: string): Promise<Array<{ push: boolean, codes: string[] }>>
   forgetKept (): Promise<void>
-  /** Objects alive after a full garbage collection. */
-  copies (): Promise<{ sessions: number, agents: number }>
+  /** Objects alive after a full garbage collection; one of each is the program's own. */
+  copies (): Promise<{ sessions: number, agents: number, own: string }>
 }
 
 interface Teardown { teardown (fn: () => unknown): void }

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { closes } from '../../lib/errors.ts'
 import { natsTest } from '../helpers/nats.ts'
 import { eventually, Fleet, times } from './fleet.ts'
 import type { Entry } from './ledger.ts'
@@ -11,6 +12,7 @@ const BOUND = 20
 const FAIL_MS = 100
 const BACK_MS = 2000
 const GROWN_BYTES = 20 * 1024 * 1024
+const STOP_MS = 8000
 const DOWN_MS = [1000, 500, 3000]
 
 t.test('nats-server restarts: calls fail at once, local routes and clients go on, and all is back soon', natsTest, async (t) => {
@@ -84,4 +86,23 @@ t.test('nats-server restarts: calls fail at once, local routes and clients go on
   t.strictSame([ledger.twice, ledger.invented], [[], []], 'none is executed twice, every success was executed')
   t.ok(Math.max(...outages.map(({ grown }) => grown)) <= GROWN_BYTES, 'nothing piles up meanwhile')
   for (const server of servers) t.match(await server.call('stats'), { pending: 0, running: 0, waiting: 0, isReady: true }, `${server.id} has nothing left in hand`)
+})
+
+t.test('servers stop in order while nats-server is down', natsTest, async (t) => {
+  const fleet = await Fleet.start(t)
+  const { ledger, nats } = fleet
+  const servers = await Promise.all([fleet.frontend(), fleet.backend()])
+  const [frontend] = servers
+  await fleet.met(servers)
+  const players = await connectPlayers(t, ledger, [frontend.tcpPort], BOUND)
+  await Promise.all(players.map((player, at) => player.ask('chat.fault.join', { uid: `ana-${at}` })))
+  await nats.kill()
+  await eventually(async () => !(await frontend.call('stats')).isReady, 'the frontend to notice')
+  const from = performance.now()
+  for (const server of servers) server.signal('SIGTERM')
+  const codes = await Promise.all(servers.map((server) => server.exited()))
+  t.comment(`both exited after ${(performance.now() - from).toFixed(0)} ms`)
+  t.strictSame(codes, [0, 0], 'with 0')
+  t.ok(performance.now() - from < STOP_MS, 'without waiting for what does not come')
+  t.strictSame(players.map(({ closeCode }) => closeCode), players.map(() => closes.shutdown.code), 'clients are told to come back')
 })

@@ -79,14 +79,10 @@ app.pitaya.onFatal((error) => { throw error })
 const codeOf = (act: () => unknown): Promise<string> =>
   Promise.resolve().then(act).then(() => 'ok', (error: { code?: string }) => error.code ?? String(error))
 
-/** A copy made for its agent's class, which is not exported. */
-function remoteAgent (): new () => object {
-  const part = { id: 1, uid: '', revision: 0, data: '{}', sys: '{}', user: '', serializer: 'json', remoteAddress: '', contract: '' }
-  const copy = new RemoteSession({} as SessionHome, sessionPool(app), 'x', part, 0, '')
-  return copy.entity.constructor as new () => object
-}
-
-const RemoteAgent = remoteAgent()
+/** Shows that objects are counted, and what the class of agents is, which is not exported. */
+const part = { id: 1, uid: '', revision: 0, data: '{}', sys: '{}', user: '', serializer: 'json', remoteAddress: '', contract: '' }
+const probe = new RemoteSession({} as SessionHome, sessionPool(app), 'x', part, 0, '')
+const RemoteAgent = probe.entity.constructor as new () => object
 const late = new Lateness()
 
 const commands: Commands = {
@@ -108,7 +104,8 @@ const commands: Commands = {
   forgetKept: async () => { kept.length = 0 },
   copies: async () => ({
     sessions: queryObjects(RemoteSession, { format: 'count' }),
-    agents: queryObjects(RemoteAgent, { format: 'count' })
+    agents: queryObjects(RemoteAgent, { format: 'count' }),
+    own: probe.address
   })
 }
 

@@ -163,7 +163,7 @@ t.test(`the whole server under ${PACKETS} hostile packets of ${CONNECTIONS} conn
   const { app } = served
   const idle = { connections: 0, sessions: 0, running: 0, waiting: 0, abandoned: 0, pending: 0 }
   await eventually(() => JSON.stringify(app.pitaya.stats) === JSON.stringify(idle), `nothing is left: ${JSON.stringify(app.pitaya.stats)}`)
-  t.strictSame([app.pitaya.sessions.size, sessionPool(app).boundUids, app.getDecorator<MemoryGroups>('pitayaGroups').size], [0, 0, 0])
+  t.strictSame([app.pitaya.sessions.size, sessionPool(app).boundUids, (app.pitaya.groups as unknown as MemoryGroups).size], [0, 0, 0])
   t.strictSame(errors, [], 'nothing went wrong inside')
   t.strictSame([...codes].filter((code) => !code.startsWith('PIT_ERR_')), [])
   t.notOk(served.closed.some(({ reason }) => reason === 'internal'))

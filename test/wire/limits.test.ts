@@ -39,7 +39,9 @@ t.test('every limit has the documented default', (t) => {
     outboxBytes: KIB * KIB,
     outboxTotalBytes: 256 * KIB * KIB,
     drainMs: 10_000,
-    groups: 100_000
+    groups: 100_000,
+    rpcPending: 10_000,
+    remotes: 1024
   })
   const { waitingBytes } = resolveOptions({ acceptors: false, limits: { packetBytes: KIB * KIB } }).limits
   t.equal(waitingBytes, 2 * (KIB * KIB + 64 * KIB), 'large packets have room to wait')

@@ -53,6 +53,10 @@ export interface Discovery {
 }
 
 export interface DiscoveryEvents {
+  /** Before the id is taken: opens what others reach this server by. Not while another has the id, for both would be reached. */
+  onFree? (): Promise<void>
+  /** Another was faster: closes it again. */
+  onTaken? (): void
   onAdd (server: ServerInfo): void
   /** Something of a known server changed. `renewed`: its lease too, so it is surely alive. */
   onUpdate (server: ServerInfo, renewed: boolean): void

@@ -29,7 +29,7 @@ export interface LeaseDiscoveryOptions {
 
 /**
  * Discovery by entries that are renewed in a store. The store need not expire keys, nor tell of it: everyone drops the others by a clock of
- * their own. Where an entry was left behind under this id, `start` waits for its lease and a tenth more: its holder may live.
+ * their own. Where an entry was left behind under this id, `start` waits for two thirds of its lease: its holder may live.
  */
 export class LeaseDiscovery implements Discovery {
   readonly name: string
@@ -92,7 +92,7 @@ export class LeaseDiscovery implements Discovery {
     this.#state = 'starting'
     try {
       await this.#openWatch()
-      await this.#lease.acquire(this.#takeChanges())
+      await this.#lease.acquire(this.#takeChanges(), events)
       if (this.#state !== 'starting') {
         await this.#lease.release()
         throw createError('PIT_ERR_CLUSTER_START', ['stopped while it started'])

@@ -5,7 +5,7 @@ import type { TimerWheel } from '../../timer-wheel.ts'
 import type { Entry, Store } from '../stores/store.ts'
 import type { ServerInfo } from './discovery.ts'
 import { decodeEntry, encodeEntry } from './entry.ts'
-import { termOf } from './server-list.ts'
+import { proofMs } from './server-list.ts'
 
 /** Races for one key that are lost before the store is taken for broken. */
 const MAX_TRIES = 5
@@ -17,6 +17,14 @@ export interface OwnLeaseOptions {
   /** Monotonic milliseconds: goes on while the process is stopped. */
   readonly clock: () => number
   readonly server: ServerInfo
+}
+
+/** What others reach this server by is open only while nobody else has its id. */
+export interface AcquireHooks {
+  /** The id seems to be free, and is taken when this resolves. */
+  onFree?: () => Promise<void>
+  /** Somebody was faster. */
+  onTaken?: () => void
 }
 
 export type Changes = Partial<Pick<ServerInfo, 'load' | 'draining' | 'contract' | 'events' | 'sets'>>
@@ -46,28 +54,27 @@ export class OwnLease {
   get isHeld (): boolean { return this.ageMs <= this.#options.leaseMs }
 
   /**
-   * Creates the key, or takes it over when its holder gives no sign of life for the holder's lease.
+   * Creates the key, or takes it over when its holder gives no sign of life for so long that it missed two renewals.
    * Rejects with PIT_ERR_SERVER_ID, PIT_ERR_STORE.
    */
-  async acquire (changes: Changes): Promise<void> {
+  async acquire (changes: Changes, { onFree, onTaken }: AcquireHooks = {}): Promise<void> {
     const { store, clock } = this.#options
     const server = { ...this.server, ...changes }
     const { id } = server
     const value = this.#encode(server)
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      let at = clock()
-      let revision = await store.create(id, value)
-      if (revision === undefined) {
-        const held = await store.get(id)
-        if (held === undefined) continue
+      const held = await store.get(id)
+      if (held !== undefined) {
         const sign = await this.#listen(held)
         if (sign === 'deleted') continue
         if (sign === 'renewed') break
         if (sign === 'cancelled') throw createError('PIT_ERR_CLUSTER_START', ['stopped while it started'])
-        at = clock()
-        revision = await store.update(id, value, held.revision)
       }
+      await onFree?.()
+      const at = clock()
+      const revision = held === undefined ? await store.create(id, value) : await store.update(id, value, held.revision)
       if (revision !== undefined) return this.#held(server, revision, at)
+      onTaken?.()
     }
     throw this.#taken()
   }
@@ -134,7 +141,7 @@ export class OwnLease {
     let deadline: Deadline | undefined
     const sign = await new Promise<Sign>((resolve) => {
       this.#holder = { revision, onSign: resolve }
-      deadline = new Deadline(this.#options.wheel, termOf(holder.leaseMs), () => resolve('silent'))
+      deadline = new Deadline(this.#options.wheel, proofMs(holder.leaseMs), () => resolve('silent'))
     })
     deadline?.cancel()
     this.#holder = undefined

@@ -11,6 +11,11 @@ export function termOf (leaseMs: number): number {
   return leaseMs + Math.max(100, leaseMs / 10)
 }
 
+/** How long a living server may be silent at most: it renews three times a lease, and may miss one. */
+export function proofMs (leaseMs: number): number {
+  return leaseMs * 2 / 3
+}
+
 export interface ServerListOptions {
   readonly store: Store
   readonly wheel: TimerWheel

@@ -41,23 +41,26 @@ export async function connectNats (options: NatsOptions, retry: RetryClock): Pro
  */
 export class RetryClock {
   #downAt = 0
+  /** By the clock that the client goes by, which may be set meanwhile. */
   #triedAt = Date.now()
   #dueAt = 0
 
   onDown (): void {
-    this.#downAt = Date.now()
+    this.#downAt = performance.now()
     this.#dueAt = this.#downAt + reconnectDelayMs(0)
   }
 
   onTry (): void {
+    const now = performance.now()
     this.#triedAt = Date.now()
-    this.#dueAt = this.#triedAt + reconnectDelayMs(this.#triedAt - this.#downAt)
+    this.#dueAt = now + reconnectDelayMs(now - this.#downAt)
   }
 
   /** What the client takes for the least time between two tries at one server. */
   next (): number {
-    const now = Date.now()
-    return now >= this.#dueAt ? 0 : now - this.#triedAt + Math.min(this.#dueAt - now, STEP_MS)
+    const left = this.#dueAt - performance.now()
+    // Less than none: by a clock that was set back, the last try lies ahead.
+    return left <= 0 ? Math.min(0, Date.now() - this.#triedAt) : Date.now() - this.#triedAt + Math.min(left, STEP_MS)
   }
 }
 

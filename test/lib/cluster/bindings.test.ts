@@ -227,6 +227,16 @@ t.test('a dead frontend\'s entries count for nothing: its users bind elsewhere a
   }
 })
 
+t.test('a session that died with its frontend and was replaced is told as closed, since nothing else knows of it', async (t) => {
+  const { a, b, cluster } = createCluster(t)
+  const old = a.connect().session
+  await old.bind('ana')
+  cluster.lives.delete('a')
+  await b.connect().session.bind('ana')
+  await eventually(() => b.events.includes(`closed ana a:${old.id}`), 'the news')
+  t.strictSame(b.events, ['bound ana b:1', `closed ana a:${old.id}`])
+})
+
 t.test('a frontend that starts anew under its old id is not its old life', async (t) => {
   const { a, b, cluster } = createCluster(t, { policy: 'refuse-new' })
   await a.connect().session.bind('ana')

@@ -37,8 +37,8 @@ function holder (text: string): Holder {
 }
 
 t.test('a uid is found in the store, then without a promise until its time is over', async (t) => {
-  const { directory, bind, store, time } = createDirectory(t)
-  await bind('ana', ['a/1'])
+  const { directory, bind, store, time } = createDirectory(t, { scope: 'cluster' })
+  await bind('ana', ['a/1'], '_')
   const found = directory.find('ana')
   t.ok(found instanceof Promise)
   t.strictSame(await found, [holder('a/1')])
@@ -49,6 +49,16 @@ t.test('a uid is found in the store, then without a promise until its time is ov
   time.now = 30_000
   t.strictSame(await directory.find('ana'), [holder('a/1')])
   t.equal(store.reads, reads * 2)
+})
+
+t.test('where there are frontends of several types, a uid is kept for a second: nobody tells of its session in another', async (t) => {
+  const { directory, bind, time } = createDirectory(t)
+  await bind('ana', ['a/1'])
+  await directory.find('ana')
+  await bind('ana', ['c/1'], 'gate')
+  t.strictSame(directory.find('ana'), [holder('a/1')])
+  time.now = 1000
+  t.strictSame(await directory.find('ana'), [holder('a/1'), holder('c/1')])
 })
 
 t.test('with policy allow a uid is kept for a second only', async (t) => {
@@ -111,6 +121,8 @@ t.test('sessions of frontends that are gone are left out, in the cache too', asy
   await bind('ana', ['a/1', 'b/1'])
   t.equal((await directory.find('ana')).length, 2)
   cluster.live('a', 'connector', 'a-2')
+  t.equal((await directory.find('ana')).length, 2, 'in a new life it may still have the session: it is asked')
+  cluster.lives.delete('a')
   t.strictSame(await directory.find('ana'), [holder('b/1')])
   cluster.lives.delete('b')
   t.strictSame(await directory.find('ana'), [])

@@ -67,7 +67,7 @@ t.test('a routing function that fails, or says what is no server of the list, is
   for (const choose of functions) {
     router.use('game', choose as RoutingFunction)
     t.throws(pick, { code: 'PIT_ERR_INTERNAL', message: 'internal error' })
-    t.match(lines.pop(), { level: 'error', fields: { serverType: 'game' }, text: 'a routing function failed' })
+    t.match(lines.pop(), { level: 'error', fields: { peerType: 'game' }, text: 'a routing function failed' })
   }
   router.use('game', roundRobin())
   t.equal(pick(), 'a')

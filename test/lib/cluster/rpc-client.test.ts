@@ -164,6 +164,20 @@ t.test('where nobody listens the call fails as not executed', async (t) => {
   t.strictSame([pending.outcomes, client.pending], [['PIT_ERR_SERVER_UNKNOWN'], 0])
 })
 
+t.test('once nobody listens at a server, what it was sent before is lost, and what it was sent after is refused in its turn', async (t) => {
+  const { client, transport } = open()
+  const [before, elsewhere, at, after] = [new Call(), new Call(), new Call(), new Call()]
+  call(client, 'game-1', before)
+  call(client, 'game-2', elsewhere)
+  call(client, 'game-1', at)
+  call(client, 'game-1', after)
+  transport.answer(transport.sent[2]!.reply!, undefined)
+  t.strictSame([before, elsewhere, at, after].map(({ outcomes }) => outcomes), [['PIT_ERR_SERVER_LOST'], [], ['PIT_ERR_SERVER_UNKNOWN'], []])
+  transport.answer(transport.sent[3]!.reply!, undefined)
+  t.strictSame(after.outcomes, ['PIT_ERR_SERVER_UNKNOWN'])
+  t.equal(client.pending, 1)
+})
+
 t.test('answers to nobody are dropped and counted, never matched to another call', async (t) => {
   const { client, transport, serverId } = open()
   const late = count(t, 'rpcLate', serverId)

@@ -1,12 +1,14 @@
 const TICK_MS = 500
 const LIMIT_MS = 1000
 const RECENT_MS = 2000
+const BACKLOG_MS = 1000
 
 /** Notices when this process stood still: no turn of its event loop for a second or more. */
 export class Standstill {
   #timer: NodeJS.Timeout | undefined
   #tickedAt = 0
   #endedAt = -Infinity
+  #lastedMs = 0
 
   start (): void {
     this.#tickedAt = performance.now()
@@ -22,9 +24,16 @@ export class Standstill {
     return performance.now() - this.#endedAt < RECENT_MS
   }
 
-  #tick (): void {
+  /** How long it lasted, within a second of its end, when what came meanwhile is read; else 0. */
+  get behindMs (): number { return this.#tick() - this.#endedAt < BACKLOG_MS ? this.#lastedMs : 0 }
+
+  #tick (): number {
     const now = performance.now()
-    if (now - this.#tickedAt > TICK_MS + LIMIT_MS) this.#endedAt = now
+    if (now - this.#tickedAt > TICK_MS + LIMIT_MS) {
+      this.#endedAt = now
+      this.#lastedMs = now - this.#tickedAt
+    }
     this.#tickedAt = now
+    return now
   }
 }

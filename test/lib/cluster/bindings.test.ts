@@ -214,6 +214,7 @@ t.test('a notice to a frontend that is gone ends', async (t) => {
   await eventually(() => cluster.calls === 1, 'a try')
   cluster.lives.delete('a')
   await eventually(() => b.bindings.notices === 0, 'its end')
+  t.strictSame(cluster.ofUid('ana').map(({ address }) => address).sort(), ['a:1', 'b:1'], 'who could not be told was not')
 })
 
 t.test('a dead frontend\'s entries count for nothing: its users bind elsewhere at once, whatever the policy', async (t) => {

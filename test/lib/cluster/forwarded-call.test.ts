@@ -130,6 +130,7 @@ t.test('a client that goes before the answer costs nobody a place', async (t) =>
   client.close()
   await eventually(() => front.pitaya.stats.sessions === 0, 'it is gone')
   await eventually(() => front.pitaya.stats.running === 0 && front.pitaya.stats.waiting === 0, 'the answer came')
+  t.match(front.pitaya.stats, { sessions: 0, running: 0, waiting: 0, pending: 0 })
 })
 
 t.test('a notify that fails is dropped and told; a request has the error of its handler', async (t) => {

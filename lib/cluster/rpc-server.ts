@@ -5,7 +5,6 @@ import type { HandlerService } from '../handler/service.ts'
 import type { Logger } from '../handler/types.ts'
 import { logFailure } from '../log-failure.ts'
 import { LineLimiter } from '../line-limiter.ts'
-import { Standstill } from '../standstill.ts'
 import type { PinnedSets } from '../contract/pinned-sets.ts'
 import type { RemoteService } from '../remote/service.ts'
 import type { SessionPool } from '../session/pool.ts'
@@ -25,8 +24,6 @@ export interface RpcServerOptions {
   readonly pinned: PinnedSets
   /** Milliseconds that a handler may take where it says nothing else. */
   readonly handlerMs: number
-  /** For tests. */
-  readonly standstill?: Pick<Standstill, 'start' | 'stop' | 'behindMs'>
   readonly log: Logger
 }
 
@@ -39,24 +36,20 @@ export class RpcServer {
   #options: RpcServerOptions
   #lines: LineLimiter
   #unsubscribe: (() => void) | undefined
-  #standstill: Pick<Standstill, 'start' | 'stop' | 'behindMs'>
 
   constructor (options: RpcServerOptions) {
     this.#options = options
-    this.#standstill = options.standstill ?? new Standstill()
     this.#lines = new LineLimiter(options.log)
   }
 
   open (): void {
     const { transport, subject } = this.#options
-    if (this.#unsubscribe === undefined) this.#standstill.start()
     this.#unsubscribe ??= transport.subscribe(subject, (data, _, reply) => { if (data !== undefined) this.#onMessage(data, reply) })
   }
 
   close (): void {
     this.#unsubscribe?.()
     this.#unsubscribe = undefined
-    this.#standstill.stop()
   }
 
   /** An answer that a handler made, or with `type` user a remote. */
@@ -79,23 +72,11 @@ export class RpcServer {
     try {
       const request = this.#options.envelope.decodeRequest(data)
       type = request.type
-      this.#requireTime(request)
       if (type === RpcType.sys) this.#onSys(request, reply)
       else this.#onUser(request, reply)
     } catch (error) {
       this.respond(reply, EMPTY, true, type, toWireError(this.#refusal(error, type, data)))
     }
-  }
-
-  /**
-   * What lay here while this process stood still has less time than it says: its caller has given up, and what its session did since must
-   * not be undone by it. Throws PIT_ERR_BUSY, for it is surely not executed.
-   */
-  #requireTime (request: RequestEnvelope): void {
-    const { behindMs } = this.#standstill
-    if (behindMs === 0) return
-    request.remainingMs = Math.ceil(request.remainingMs - behindMs)
-    if (request.remainingMs <= 0) throw createError('PIT_ERR_BUSY')
   }
 
   #onSys (request: RequestEnvelope, reply: string): void {

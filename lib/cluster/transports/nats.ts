@@ -1,12 +1,12 @@
 import type { Msg, NatsConnection, NatsError, Status } from 'nats'
 import { createError } from '../../errors.ts'
-import { Standstill } from '../../standstill.ts'
 import type { NatsOptions } from '../nats-options.ts'
 import { hasWildcard } from '../subject.ts'
 import { throwLater } from '../throw-later.ts'
 import { guard } from './guard.ts'
 import { connectNats, isAuthError, RetryClock } from './nats-connect.ts'
 import { createNatsWriter, type NatsWriter } from './nats-writer.ts'
+import { Standstill } from './standstill.ts'
 import type { OnMessage, Transport, TransportEvents } from './transport.ts'
 
 const CLOSE_MS = 1000

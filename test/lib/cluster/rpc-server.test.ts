@@ -116,17 +116,3 @@ t.test('a request without a reply subject is handled, and one to a closed server
   clusterIn(app).parts.server.close()
   t.strictSame(await intruder.ask(subject, intruder.request({ route: 'chat.room.echo' }, '"hi"', {})), [undefined])
 })
-
-t.test('what came while this process stood still is not begun once its caller has given up', async (t) => {
-  const { intruder, subject, ask } = await backendWith(t)
-  const asked = [1500, 60_000].map((remainingMs) => intruder.ask(subject, intruder.request({ route: 'chat.room.echo', remainingMs }, '"hi"', {})))
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2200)
-  const [late, patient] = await Promise.all(asked)
-  t.match(late, [{ isError: true, error: { code: 'PIT-503', msg: 'server is busy' } }])
-  t.match(patient, [{ isError: false }])
-  let isServed = false
-  for (const until = performance.now() + 5000; !isServed && performance.now() < until;) {
-    isServed = (await ask({ route: 'chat.room.echo', remainingMs: 1500 }, '"hi"', {})).told === 'hi'
-  }
-  t.ok(isServed, 'a second later all is as before')
-})

@@ -1,14 +1,12 @@
 const TICK_MS = 500
 const LIMIT_MS = 1000
 const RECENT_MS = 2000
-const BACKLOG_MS = 1000
 
 /** Notices when this process stood still: no turn of its event loop for a second or more. */
 export class Standstill {
   #timer: NodeJS.Timeout | undefined
   #tickedAt = 0
   #endedAt = -Infinity
-  #lastedMs = 0
 
   start (): void {
     this.#tickedAt = performance.now()
@@ -24,16 +22,9 @@ export class Standstill {
     return performance.now() - this.#endedAt < RECENT_MS
   }
 
-  /** How long it lasted, within a second of its end, when what came meanwhile is read; else 0. */
-  get behindMs (): number { return this.#tick() - this.#endedAt < BACKLOG_MS ? this.#lastedMs : 0 }
-
-  #tick (): number {
+  #tick (): void {
     const now = performance.now()
-    if (now - this.#tickedAt > TICK_MS + LIMIT_MS) {
-      this.#endedAt = now
-      this.#lastedMs = now - this.#tickedAt
-    }
+    if (now - this.#tickedAt > TICK_MS + LIMIT_MS) this.#endedAt = now
     this.#tickedAt = now
-    return now
   }
 }

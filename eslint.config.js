@@ -37,6 +37,7 @@ export default [
   },
   only('lib', LIB, 'lib/ is pure: no Fastify, no shell; nats by import() only'),
   only('lib/protocol', [...LIB, ...NODE, '../*/**'], 'lib/protocol: only lib/errors, and it must run in browsers'),
+  only('lib/avro', [...LIB, ...NODE, '**/agent/**', '**/handler/**', '**/session/**', '**/cluster/**'], 'lib/avro: it must run in browsers', TYPES),
   only('lib/session', [...LIB, '../agent/**', '../handler/**', '../serializers/**', '../cluster/**', '../groups/**', '../remote/**'],
     'a session knows only an Entity', TYPES),
   only('lib/agent', [...LIB, '../handler/**', '../serializers/**', '../cluster/**', '../groups/**', '../remote/**'],

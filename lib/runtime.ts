@@ -1,4 +1,3 @@
-import type { CompileCodec } from './contract/pinned.ts'
 import type { Logger } from './handler/types.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { Serializer } from './serializers/serializer.ts'
@@ -10,11 +9,8 @@ export interface Runtime<O extends ResolvedOptions<any> = ResolvedOptions<any>> 
   readonly serializers: readonly Serializer[]
   readonly wheel: TimerWheel
   readonly log: Logger
-  readonly compileCodec: CompileCodec
 }
 
-export function createRuntime<O extends ResolvedOptions<any>> (
-  options: O, serializers: readonly Serializer[], log: Logger, compileCodec: CompileCodec
-): Runtime<O> {
-  return { options, serializers, wheel: new TimerWheel(), log, compileCodec }
+export function createRuntime<O extends ResolvedOptions<any>> (options: O, serializers: readonly Serializer[], log: Logger): Runtime<O> {
+  return { options, serializers, wheel: new TimerWheel(), log }
 }

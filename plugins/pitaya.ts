@@ -7,7 +7,6 @@ import { inflateSync } from 'node:zlib'
 import { connectOver, type Connected, type ConnectOptions, type Structures } from '../client/client.ts'
 import { overMemory } from '../client/memory.ts'
 import { createError } from '../lib/errors.ts'
-import { compileCodec, Writer } from '../client/avro/codec.ts'
 import { Facade, type FacadeParts } from '../lib/facade.ts'
 import type { ServerFacade } from '../lib/facade-types.ts'
 import { resolveOptions, type PitayaOptions as Options, type ResolvedOptions } from '../lib/options.ts'
@@ -70,8 +69,7 @@ const pitaya: FastifyPluginAsync<PitayaOptions> = async (fastify, given) => {
   const options = resolveOptions<PitayaOptions>(given)
   checkCloseMs(fastify, options)
   const log = fastify.log.child({ serverId: options.serverId, serverType: options.serverType })
-  const writer = new Writer()
-  const runtime = createRuntime(options, await resolveSerializers(options.serializers), log, (schema) => compileCodec(schema, writer))
+  const runtime = createRuntime(options, await resolveSerializers(options.serializers), log)
 
   // Before anything else adds a preClose: hooks run in the order they were added, and these stages come first.
   fastify.addHook('preClose', async () => {

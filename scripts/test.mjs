@@ -22,7 +22,9 @@ if (files.length === 0) {
   process.exit(1)
 }
 
-const runner = ['--enable-source-maps', '--test', '--test-concurrency=2', '--test-timeout=300000', ...files]
+// On a terminal the runner's own report says at its end what failed.
+const reporter = process.stdout.isTTY ? [] : ['--test-reporter=./scripts/tap-reporter.mjs', '--test-reporter-destination=stdout']
+const runner = ['--enable-source-maps', '--test', '--test-concurrency=2', '--test-timeout=300000', ...reporter, ...files]
 const collector = ['node_modules/c8/bin/c8.js', '--reporter=json-summary', '--reporter=html', '--exclude=test/**', '--exclude=examples/**']
 // tap ends a file after 30 s on its own; the runner's limit is the one that counts.
 const env = { TAP_TIMEOUT: '300', ...process.stdout.isTTY ? {} : { NO_COLOR: '1' }, ...process.env }

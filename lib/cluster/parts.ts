@@ -114,8 +114,7 @@ export function createParts (options: ClusterOptions, stores: Stores) {
   const forwarder = new Forwarder({ serverId, service, discovery, router, rpc, envelope, dispatch, handlerMs })
   service.forwarding = forwarder
   const schemas = new SchemaSets(serverType)
-  const { compileCodec } = options.runtime
-  const pinned = new PinnedSets({ service, schemas, compileCodec, discovery, store: isShared ? stores.servers : undefined, log })
+  const pinned = new PinnedSets({ service, schemas, discovery, store: isShared ? stores.servers : undefined, log })
   service.registerSystem(systemHandlers(schemas, pinned))
   const contracts = new Contracts({ store: stores.servers, discovery, forwarder, schemas, log })
 

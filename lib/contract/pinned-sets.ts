@@ -1,3 +1,4 @@
+import { Writer } from '../avro/codec.ts'
 import type { Discovery, ServerInfo } from '../cluster/discovery/discovery.ts'
 import type { Store } from '../cluster/stores/store.ts'
 import { createError, isPitayaError } from '../errors.ts'
@@ -5,15 +6,13 @@ import type { HandlerService } from '../handler/service.ts'
 import type { Logger, MaybePromise } from '../handler/types.ts'
 import { logFailure } from '../log-failure.ts'
 import type { Pin, Session } from '../session/session.ts'
-import { PinnedAvro, readClientSet, type CompileCodec } from './pinned.ts'
+import { PinnedAvro, readClientSet } from './pinned.ts'
 import type { SchemaSets } from './schema-sets.ts'
 import { ContractUpload } from './upload.ts'
 
 export interface PinnedSetsOptions {
   readonly service: HandlerService
   readonly schemas: SchemaSets
-  /** For schemas of clients. */
-  readonly compileCodec: CompileCodec
   readonly discovery: Discovery
   /** Where servers find each other's sets; undefined: there are no others. */
   readonly store: Store | undefined
@@ -44,6 +43,7 @@ const TAKEN = Buffer.from('{"ok":true}')
  */
 export class PinnedSets {
   readonly #options: PinnedSetsOptions
+  readonly #writer = new Writer()
   readonly #sets = new Map<string, Pinned>()
   readonly #byIndex: Array<Pinned | undefined> = []
   readonly #fetches = new Map<string, Promise<Pinned | undefined>>()
@@ -204,10 +204,10 @@ export class PinnedSets {
 
   /** @throws PIT_ERR_CONTRACT, PIT_ERR_BUSY: as many as there may be are in use */
   #add (text: string, fingerprint: string): Pinned {
-    const { service, compileCodec, log } = this.#options
+    const { service, log } = this.#options
     const set = readClientSet(text, fingerprint)
     const old = this.#sets.size < MAX_SETS ? undefined : this.#leastUsed()
-    const version = new PinnedAvro(set, service.serverType, compileCodec)
+    const version = new PinnedAvro(set, service.serverType, this.#writer)
     let index
     try {
       index = service.addVersion(version, old?.index)

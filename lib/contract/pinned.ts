@@ -1,3 +1,4 @@
+import { compileCodec, type AvroCodec, type Writer } from '../avro/codec.ts'
 import { createError, isPitayaError, type PitayaError } from '../errors.ts'
 import type { AvroSchema } from '../serializers/avro-schema.ts'
 import type { Codec, SerializerVersion, VersionedCodec } from '../serializers/serializer.ts'
@@ -22,12 +23,6 @@ export interface ClientSet {
   readonly serverType: string
   readonly routes: ReadonlyMap<string, RouteSchemas>
   readonly pushes: ReadonlyMap<string, PartSchema>
-}
-
-/** Makes a codec of a schema that a peer sent: without generated code, safe on hostile bytes. */
-export type CompileCodec = (schema: AvroSchema) => {
-  encode (value: unknown): Uint8Array
-  decode (bytes: Uint8Array, start?: number, end?: number): unknown
 }
 
 /**
@@ -75,13 +70,14 @@ export class PinnedAvro implements SerializerVersion {
   readonly refused = new Map<string, readonly string[]>()
   readonly #set: ClientSet
   readonly #serverType: string
-  readonly #compileCodec: CompileCodec
+  readonly #writer: Writer
 
-  constructor (set: ClientSet, serverType: string, compileCodec: CompileCodec) {
+  /** @param writer shared by codecs that are not used at the same time */
+  constructor (set: ClientSet, serverType: string, writer: Writer) {
     this.name = `avro@${set.fingerprint}`
     this.#set = set
     this.#serverType = serverType
-    this.#compileCodec = compileCodec
+    this.#writer = writer
   }
 
   body (codec: Codec, route: string): Codec {
@@ -118,7 +114,7 @@ export class PinnedAvro implements SerializerVersion {
     const adapter = isInward ? adaptShapes(client, server) : adaptShapes(server, client)
     if (adapter.isSame) return own
     if (adapter.verdict === 'cannot fit') return this.#refuse(what, adapter.fields)
-    const codec = this.#compileCodec(schema)
+    const codec = compileCodec(schema, this.#writer)
     return isInward ? new Inward(own, codec, adapter) : new Outward(own, codec, adapter)
   }
 
@@ -130,14 +126,12 @@ export class PinnedAvro implements SerializerVersion {
 
 const EMPTY = new Uint8Array(0)
 
-type ClientCodec = ReturnType<CompileCodec>
-
 class Inward implements Codec {
   readonly #own: VersionedCodec
-  readonly #codec: ClientCodec
+  readonly #codec: AvroCodec
   readonly #adapter: Adapter
 
-  constructor (own: VersionedCodec, codec: ClientCodec, adapter: Adapter) {
+  constructor (own: VersionedCodec, codec: AvroCodec, adapter: Adapter) {
     this.#own = own
     this.#codec = codec
     this.#adapter = adapter
@@ -152,10 +146,10 @@ class Inward implements Codec {
 
 class Outward implements Codec {
   readonly #own: VersionedCodec
-  readonly #codec: ClientCodec
+  readonly #codec: AvroCodec
   readonly #adapter: Adapter
 
-  constructor (own: VersionedCodec, codec: ClientCodec, adapter: Adapter) {
+  constructor (own: VersionedCodec, codec: AvroCodec, adapter: Adapter) {
     this.#own = own
     this.#codec = codec
     this.#adapter = adapter

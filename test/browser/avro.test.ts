@@ -25,7 +25,7 @@ t.test('a page that may not generate code encodes and decodes', browserOptions, 
   const schema = deriveAvro(reduceSchema(Player, 'player'), 'player')
   const bytes = createAvroSerializer().compile(Player, 'player').encode(value)
   const url = await serve(t, `
-    import { compileCodec } from '/client/avro/codec.js'
+    import { compileCodec } from '/lib/avro/codec.js'
     const output = document.querySelector('output')
     try {
       const codec = compileCodec(${JSON.stringify(schema)})

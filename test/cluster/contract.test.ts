@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
-import { compileCodec } from '../../client/avro/codec.ts'
+import { compileCodec } from '../../lib/avro/codec.ts'
 import { PacketType } from '../../lib/protocol/packet.ts'
 import { defineHandlers, request } from '../../lib/handler/define.ts'
 import { defineRemotes } from '../../lib/remote/define.ts'

@@ -1,6 +1,6 @@
 /** A client that was built with a contract, at the level of packets. */
 import type { FastifyInstance } from 'fastify'
-import { compileCodec, errorSchema, type AvroSchema } from '../../client/avro/codec.ts'
+import { compileCodec, errorSchema, type AvroSchema } from '../../lib/avro/codec.ts'
 import { contractOf } from '../../lib/contract/contract.ts'
 import { SchemaSets } from '../../lib/contract/schema-sets.ts'
 import { routeKey, type SchemaSet } from '../../lib/contract/set.ts'

@@ -1,7 +1,6 @@
 /** A server among others: how it begins and ends, what it tells of, and what it refuses. */
 import Fastify from 'fastify'
 import t from 'tap'
-import { compileCodec } from '../../../client/avro/codec.ts'
 import { Cluster, type Carrier } from '../../../lib/cluster/cluster.ts'
 import { MemoryBus } from '../../../lib/cluster/memory-bus.ts'
 import { MemoryStore } from '../../../lib/cluster/stores/memory.ts'
@@ -25,7 +24,7 @@ function alone (carrier: Partial<Carrier> = {}, bus = new MemoryBus()) {
   const core = createCore([defineHandlers('room', { join: request(() => {}) })])
   const { log, lines } = lineLog()
   const options = resolveOptions({ serverId: 'one', serverType: 'chat', acceptors: false, cluster: { memory: bus } })
-  const runtime = { ...createRuntime(options, [createJsonSerializer()], log, compileCodec), wheel: core.wheel }
+  const runtime = { ...createRuntime(options, [createJsonSerializer()], log), wheel: core.wheel }
   let events: TransportEvents | undefined
   const transport = new MemoryTransport(bus)
   const { open } = transport

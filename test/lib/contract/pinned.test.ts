@@ -1,6 +1,6 @@
 import { Type, type TSchema } from '@sinclair/typebox'
 import t from 'tap'
-import { compileCodec, Writer } from '../../../client/avro/codec.ts'
+import { compileCodec, Writer } from '../../../lib/avro/codec.ts'
 import type { Discovery, ServerInfo } from '../../../lib/cluster/discovery/discovery.ts'
 import type { Store } from '../../../lib/cluster/stores/store.ts'
 import { MAX_SET_BYTES, PinnedAvro, readClientSet } from '../../../lib/contract/pinned.ts'
@@ -22,7 +22,6 @@ t.setTimeout(FUZZ_TIMEOUT_MS)
 
 const AVRO = 1
 const writer = new Writer()
-const compile = (schema: Parameters<typeof compileCodec>[0]) => compileCodec(schema, writer)
 
 function echoOf (schemas: readonly TSchema[]): HandlersDefinition {
   const routes = schemas.map((schema, i) => [`m${i}`, request({ body: schema, response: schema }, (body) => body as any)] as const)
@@ -36,7 +35,7 @@ function coreOf (schemas: readonly TSchema[]): Core {
 function fileOf (schemas: readonly TSchema[]): SchemaSet { return contractFile([echoOf(schemas)], 'lobby') }
 
 function add (core: Core, set: SchemaSet): { index: number, version: PinnedAvro } {
-  const version = new PinnedAvro(readClientSet(JSON.stringify(set), set.fingerprint), 'lobby', compile)
+  const version = new PinnedAvro(readClientSet(JSON.stringify(set), set.fingerprint), 'lobby', writer)
   return { version, index: core.service.addVersion(version) }
 }
 
@@ -66,7 +65,7 @@ t.test('what is decoded is checked as ever, after it was brought into the server
   const core = coreOf([Newer])
   const { index } = add(core, fileOf([Message]))
   const { session, client } = core.connect(index)
-  const body = (name: string): Uint8Array => new Uint8Array(compile(fileOf([Message]).routes['echo.m0']!.body as any).encode({ name, content: 'x' }))
+  const body = (name: string): Uint8Array => new Uint8Array(compileCodec(fileOf([Message]).routes['echo.m0']!.body as any).encode({ name, content: 'x' }))
   core.call(session, 1, 'echo.m0', body('ana'))
   core.call(session, 2, 'echo.m0', body('x'.repeat(40)))
   t.strictSame(client.answers.map(({ isError }) => isError), [false, true])
@@ -87,7 +86,7 @@ t.test('a set is fetched once, however many ask for it, and not at all when it i
   }
   const discovery = { self: { id: 'a' }, update () {} } as unknown as Discovery
   const pinned = new PinnedSets({
-    service: core.service, schemas: new SchemaSets('lobby'), compileCodec: compile, discovery, store: store as unknown as Store, log: core.service.log
+    service: core.service, schemas: new SchemaSets('lobby'), discovery, store: store as unknown as Store, log: core.service.log
   })
   const name = `avro@${set.fingerprint}`
   await Promise.all(Array.from({ length: 50 }, () => pinned.load(name)))
@@ -135,7 +134,7 @@ t.test('no set does anything but get compiled or refused', async (t) => {
       const given = parse(Buffer.from(input).toString())
       const fingerprint = typeof given?.fingerprint === 'string' ? resealed(given) : 'A'.repeat(16)
       const set = readClientSet(JSON.stringify(given ?? null), fingerprint)
-      core.service.addVersion(new PinnedAvro(set, 'lobby', compile), 2)
+      core.service.addVersion(new PinnedAvro(set, 'lobby', writer), 2)
       accepted++
     }
   })
@@ -164,7 +163,7 @@ t.test('the echo of a pinned client with another schema, beside that of a JSON c
   const value = { name: 'ana', content: 'hello there, this is a chat message of ordinary length' }
   const sides = [
     { ...core.connect(0), body: Buffer.from(JSON.stringify({ ...value, level: 1 })), ms: Infinity },
-    { ...core.connect(index), body: new Uint8Array(compile(fileOf([Message]).routes['echo.m0']!.body as any).encode(value)), ms: Infinity }
+    { ...core.connect(index), body: new Uint8Array(compileCodec(fileOf([Message]).routes['echo.m0']!.body as any).encode(value)), ms: Infinity }
   ]
   for (let round = 0; round < 12; round++) {
     for (const side of sides) {

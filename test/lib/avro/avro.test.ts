@@ -1,12 +1,12 @@
 import { Type, type TSchema } from '@sinclair/typebox'
 import avsc from 'avsc'
 import t from 'tap'
-import { compileCodec, Writer, type AvroCodec, type AvroSchema } from '../../client/avro/codec.ts'
-import { createAvroSerializer } from '../../lib/serializers/avro.ts'
-import { deriveAvro } from '../../lib/serializers/avro-schema.ts'
-import { reduceSchema } from '../../lib/serializers/schema.ts'
-import { rows } from '../contracts/serializer.ts'
-import { fromHex, toHex } from '../helpers/vectors.ts'
+import { compileCodec, Writer, type AvroCodec, type AvroSchema } from '../../../lib/avro/codec.ts'
+import { createAvroSerializer } from '../../../lib/serializers/avro.ts'
+import { deriveAvro } from '../../../lib/serializers/avro-schema.ts'
+import { reduceSchema } from '../../../lib/serializers/schema.ts'
+import { rows } from '../../contracts/serializer.ts'
+import { fromHex, toHex } from '../../helpers/vectors.ts'
 
 const codecOf = (schema: TSchema): AvroCodec => compileCodec(deriveAvro(reduceSchema(schema, 'test'), 'test'))
 const read = (codec: AvroCodec, hex: string): unknown => codec.decode(fromHex(hex))

@@ -1,5 +1,5 @@
 import { Type, type TSchema } from '@sinclair/typebox'
-import type { Random } from '../helpers/fuzz.ts'
+import type { Random } from '../../helpers/fuzz.ts'
 
 /** A schema that the server may have, with values of it. */
 export interface Case {

@@ -1,7 +1,7 @@
-import { createError } from '../../lib/protocol/errors.ts'
-import type { AvroSchema } from '../../lib/serializers/avro-schema.ts'
+import { createError } from '../protocol/errors.ts'
+import type { AvroSchema } from '../serializers/avro-schema.ts'
 
-export type { AvroSchema } from '../../lib/serializers/avro-schema.ts'
+export type { AvroSchema } from '../serializers/avro-schema.ts'
 
 export type ScalarKind = 'null' | 'boolean' | 'int' | 'long' | 'float' | 'double' | 'bytes' | 'string'
 export interface ScalarType { readonly kind: ScalarKind, readonly minBytes: number }

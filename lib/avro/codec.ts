@@ -1,4 +1,4 @@
-import { createError } from '../../lib/protocol/errors.ts'
+import { createError } from '../protocol/errors.ts'
 import { compile, Misfit } from './compile.ts'
 import { Reader } from './reader.ts'
 import { readSchema, type AvroSchema } from './schema.ts'

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { compileCodec, errorSchema, parseSchema, type AvroSchema } from '../../client/avro/codec.ts'
-import { isPitayaError } from '../../lib/errors.ts'
-import { checkFuzz, fuzz, FUZZ_TIMEOUT_MS, fuzzRuns, type Random } from '../helpers/fuzz.ts'
+import { compileCodec, errorSchema, parseSchema, type AvroSchema } from '../../../lib/avro/codec.ts'
+import { isPitayaError } from '../../../lib/errors.ts'
+import { checkFuzz, fuzz, FUZZ_TIMEOUT_MS, fuzzRuns, type Random } from '../../helpers/fuzz.ts'
 
 t.setTimeout(FUZZ_TIMEOUT_MS)
 

@@ -1,5 +1,5 @@
-import { createError } from '../../lib/protocol/errors.ts'
-import { MAX_BODY_BYTES } from '../../lib/protocol/packet.ts'
+import { createError } from '../protocol/errors.ts'
+import { MAX_BODY_BYTES } from '../protocol/packet.ts'
 
 const FIRST_BYTES = 1024
 /** A buffer that one large value made grow is given up by the next value. */

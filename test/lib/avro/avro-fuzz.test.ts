@@ -1,12 +1,12 @@
 import t from 'tap'
-import { compileCodec } from '../../client/avro/codec.ts'
-import { isPitayaError } from '../../lib/errors.ts'
-import { compileAvro } from '../../lib/serializers/avro-safe.ts'
-import { deriveAvro } from '../../lib/serializers/avro-schema.ts'
-import { ReadTap } from '../../lib/serializers/avro-tap.ts'
-import { reduceSchema } from '../../lib/serializers/schema.ts'
-import { rows } from '../contracts/serializer.ts'
-import { checkFuzz, fuzz, FUZZ_TIMEOUT_MS } from '../helpers/fuzz.ts'
+import { compileCodec } from '../../../lib/avro/codec.ts'
+import { isPitayaError } from '../../../lib/errors.ts'
+import { compileAvro } from '../../../lib/serializers/avro-safe.ts'
+import { deriveAvro } from '../../../lib/serializers/avro-schema.ts'
+import { ReadTap } from '../../../lib/serializers/avro-tap.ts'
+import { reduceSchema } from '../../../lib/serializers/schema.ts'
+import { rows } from '../../contracts/serializer.ts'
+import { checkFuzz, fuzz, FUZZ_TIMEOUT_MS } from '../../helpers/fuzz.ts'
 
 t.setTimeout(FUZZ_TIMEOUT_MS)
 

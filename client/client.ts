@@ -4,6 +4,7 @@ import type { WireError } from '../lib/errors.ts'
 import { createError } from '../lib/protocol/errors.ts'
 import type { HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
 import { MessageType } from '../lib/protocol/message.ts'
+import { isSystem, type ClientSerializer } from './codec.ts'
 import type { Connection } from './connection.ts'
 import { createJsonSerializer } from './json.ts'
 import { Link } from './link.ts'
@@ -18,7 +19,7 @@ export { PitayaError } from '../lib/pitaya-error.ts'
 export type { ClientOf, PushIterator, ClientRequestOptions, Structures } from '../lib/handler/client-types.ts'
 export type { HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
 export type { ClientCodec, ClientSerializer } from './codec.ts'
-export type { ClientState, CloseInfo, ConnectOptions, ReconnectOptions } from './options.ts'
+export type { ClientState, CloseInfo, ConnectOptions, ContractFile, ReconnectOptions, SchemaStorage } from './options.ts'
 export type { ClientTransport, ClientTransportHandler, TransportOpener } from './transport.ts'
 export type { WebSocketConstructor, WebSocketLike } from './websocket.ts'
 
@@ -35,16 +36,26 @@ export type Connected<T extends Structures> = 0 extends 1 & T ? Client : Omit<Cl
 export async function connect<T extends Structures = any> (url: string, options: ConnectOptions = {}): Promise<Connected<T>> {
   const WebSocket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
   if (WebSocket === undefined) throw createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'this runtime has no WebSocket: pass the option WebSocket' })
-  return await connectOver<T>((signal) => openWebSocket(url, WebSocket, signal), options)
+  return await connectOver<T>((signal) => openWebSocket(url, WebSocket, signal), options, url)
 }
 
-/** Connects over a transport of one's own: one that is open, or a function that opens one and is called again to reconnect. */
-export function connectOver<T extends Structures = any> (
-  transport: ClientTransport | TransportOpener, options: ConnectOptions = {}
+/**
+ * Connects over a transport of one's own: one that is open, or a function that opens one and is called again to reconnect.
+ * @param address names the server: clients of one server share the schemas that it gives
+ */
+export async function connectOver<T extends Structures = any> (
+  transport: ClientTransport | TransportOpener, options: ConnectOptions = {}, address?: string
 ): Promise<Connected<T>> {
+  const { serializer, contract } = options
+  const isAvro = contract !== undefined || serializer === 'avro'
+  // Who speaks JSON need not load it.
+  const asked = isAvro ? (await import('./avro/serializer.ts')).createAvroSerializer(options, address) : serializer
+  const json = createJsonSerializer(options.raw)
+  const serializers = typeof asked === 'object' ? [asked, json] : [json]
   const isOpener = typeof transport === 'function'
-  const client = isOpener ? new Client(transport, options) : new Client(() => transport, { ...options, reconnect: false })
-  return client.ready().then(() => client) as unknown as Promise<Connected<T>>
+  const client = new Client(isOpener ? transport : () => transport, isOpener ? options : { ...options, reconnect: false }, serializers)
+  await client.ready()
+  return client as unknown as Connected<T>
 }
 
 /** A client over one connection after the other. While there is none, nothing is sent, and nothing is kept to be sent later. */
@@ -56,11 +67,11 @@ export class Client {
   #nextId = 1
 
   /** Use `connect` or `connectOver`. */
-  constructor (open: TransportOpener, options: ConnectOptions) {
-    const { serializer, raw, timeoutMs = REQUEST_MS } = options
-    const json = createJsonSerializer(raw)
-    this.#timeoutMs = timeoutMs
-    this.#link = new Link(open, options, serializer === undefined ? [json] : [serializer, json], {
+  constructor (open: TransportOpener, options: ConnectOptions, serializers: readonly ClientSerializer[]) {
+    this.#timeoutMs = options.timeoutMs ?? REQUEST_MS
+    this.#link = new Link(open, options, serializers, {
+      ask: (route, body) => this.#request(this.#link.connection!, route, body),
+      isUrgent: (id) => isSystem(this.#pending.routeOf(id)),
       onResponse: (id, data, isError) => this.#onResponse(id, data, isError),
       onPush: (route, data) => this.#onPush(route, data),
       onLost: (error) => this.#pending.rejectAll(error)
@@ -91,13 +102,7 @@ export class Client {
     const signal = options?.signal
     if (signal?.aborted === true) return Promise.reject(signal.reason)
     try {
-      const connection = this.#connection()
-      const id = this.#nextId++
-      // First, since it may throw: a request that was never sent is not pending.
-      const message = connection.encode(MessageType.request, id, route, body)
-      const answer = this.#pending.add(id, route, options?.timeoutMs ?? this.#timeoutMs, signal)
-      connection.send(message)
-      return answer
+      return this.#request(this.#connection(), route, body, options?.timeoutMs, signal)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -106,7 +111,9 @@ export class Client {
   /** @throws PIT_ERR_CLIENT_CLOSED while there is no connection */
   notify (route: string, body?: unknown): void {
     const connection = this.#connection()
-    connection.send(connection.encode(MessageType.notify, 0, route, body))
+    const send = (): void => connection.send(connection.encode(MessageType.notify, 0, route, body))
+    if (connection.isReady(route)) send()
+    else connection.whenReady(route, send).catch((error: unknown) => connection.fail(error))
   }
 
   /** Calls `callback` with every such push, over all connections. Returns the function that ends it. */
@@ -145,6 +152,21 @@ export class Client {
     throw createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'not connected: nothing was sent', metadata: { executed: 'no' } })
   }
 
+  /** @throws what keeps it from being sent, if that is known at once */
+  #request (connection: Connection, route: string, body: unknown, timeoutMs = this.#timeoutMs, signal?: AbortSignal): Promise<any> {
+    const id = this.#nextId++
+    const encode = (): Uint8Array => connection.encode(MessageType.request, id, route, body)
+    // First, since it may throw: a request that was never sent is not pending.
+    const message = connection.isReady(route) ? encode() : undefined
+    const answer = this.#pending.add(id, route, timeoutMs, signal)
+    if (message !== undefined) connection.send(message)
+    else {
+      connection.whenReady(route, () => { if (this.#pending.routeOf(id) !== undefined) connection.send(encode()) })
+        .catch((error: unknown) => this.#pending.take(id)?.reject(error))
+    }
+    return answer
+  }
+
   #onResponse (id: number, data: Uint8Array, isError: boolean): void {
     const request = this.#pending.take(id)
     if (request === undefined) return
@@ -154,12 +176,21 @@ export class Client {
       const { code = 'PIT-000', msg, metadata } = codec.decode(request.route, 'error', data) as Partial<WireError>
       request.reject(new PitayaError(code, msg, metadata))
     } catch (cause) {
-      request.reject(createError('PIT_ERR_BODY', [`the answer of ${request.route} cannot be read: a raw route is named in the option raw`], { cause }))
+      request.reject(createError('PIT_ERR_BODY', [`the answer of ${request.route} cannot be read; with JSON, raw routes are named in the option raw`], { cause }))
     }
   }
 
-  #onPush (route: string, data: Uint8Array): void {
-    const listeners = this.#pushes.get(route)
-    if (listeners !== undefined && !listeners.isEmpty) listeners.call(this.#link.connection!.codec.decode(route, 'push', data))
+  #onPush (route: string, data: Uint8Array): Promise<void> | undefined {
+    const connection = this.#link.connection!
+    const lack = connection.held ?? (this.#isHeard(route) ? connection.codec.prepare?.('pushes', route) : undefined)
+    if (lack === undefined) { this.#deliver(connection, route, data); return }
+    const copy = data.slice()
+    return lack.then(() => this.#deliver(connection, route, copy), (error: unknown) => connection.fail(error))
+  }
+
+  #isHeard (route: string): boolean { return this.#pushes.get(route)?.isEmpty === false }
+
+  #deliver ({ codec, isEnded }: Connection, route: string, data: Uint8Array): void {
+    if (!isEnded && this.#isHeard(route)) this.#pushes.get(route)!.call(codec.decode(route, 'push', data))
   }
 }

@@ -3,7 +3,7 @@ import { createError } from '../lib/protocol/errors.ts'
 import { parseHandshakeAnswer, type HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
 import { encodeMessage, type MessageType } from '../lib/protocol/message.ts'
 import { encodePacket, PacketType } from '../lib/protocol/packet.ts'
-import type { ClientCodec, ClientSerializer } from './codec.ts'
+import { isSystem, type Ask, type ClientCodec, type ClientSerializer } from './codec.ts'
 import { Inbox, type InboxOwner, type MessageSink } from './inbox.ts'
 import { decodeJson, EMPTY, encodeJson } from './json.ts'
 import type { CloseInfo, ConnectOptions } from './options.ts'
@@ -15,6 +15,8 @@ const CONNECT_MS = 10_000
 const KICKED: CloseInfo = { code: 4504, reason: 'kicked' }
 
 export interface ConnectionOwner {
+  /** Makes a request of the codec's own. */
+  ask: Ask
   onOpen (): void
   /** Once. `error` says more where the connection was never open, or was ended by us. */
   onEnd (info: CloseInfo, error: unknown, retryAfterMs: number): void
@@ -26,6 +28,8 @@ export class Connection implements InboxOwner {
   /** Set when it is open. */
   codec!: ClientCodec
   isEnded = false
+  /** Pushes wait for the codec to be open; undefined: it is. */
+  held: Promise<void> | undefined
   #options: ConnectOptions
   #serializers: readonly ClientSerializer[]
   #owner: ConnectionOwner
@@ -35,6 +39,10 @@ export class Connection implements InboxOwner {
   #deadline: ReturnType<typeof setTimeout> | undefined
   #heartbeat: ReturnType<typeof setInterval> | undefined
   #kicked: CloseInfo | undefined
+  /** What the opening of the codec failed with: the server closes. */
+  #refusal: PitayaError | undefined
+  /** Messages that wait for the codec, in order; undefined: none. */
+  #waiting: Promise<void> | undefined
 
   constructor (options: ConnectOptions, serializers: readonly ClientSerializer[], owner: ConnectionOwner, sink: MessageSink) {
     this.#options = options
@@ -47,8 +55,8 @@ export class Connection implements InboxOwner {
   start (open: TransportOpener): void {
     const { connectMs = CONNECT_MS, user } = this.#options
     this.#deadline = setTimeout(
-      () => this.#fail(createError('PIT_ERR_CLIENT_TIMEOUT', [], { text: `no handshake answer within ${connectMs} ms` })), connectMs)
-    const fail = (error: unknown): void => this.#fail(error)
+      () => this.fail(createError('PIT_ERR_CLIENT_TIMEOUT', [], { text: `no handshake answer within ${connectMs} ms` })), connectMs)
+    const fail = (error: unknown): void => this.fail(error)
     try {
       after(typeof user === 'function' ? user() : user, fail, (user) => {
         if (!this.isEnded) after(open(this.#opening.signal), fail, (transport) => this.#greet(transport, user))
@@ -63,6 +71,20 @@ export class Connection implements InboxOwner {
     return encodeMessage({ type, id, route, routeCode: this.answer!.dict.get(route), data: this.codec.encode(route, 'body', body) })
   }
 
+  /** Whether a message of the route can be sent now: the codec has what it needs, and nothing waits before it. */
+  isReady (route: string): boolean {
+    return isSystem(route) || (this.#waiting === undefined && this.codec.prepare?.('routes', route) === undefined)
+  }
+
+  /** Calls `step`, which sends a message of the route, when it is ready. Rejects as `step` does, or as the codec cannot be made ready. */
+  whenReady (route: string, step: () => void): Promise<void> {
+    const before = this.#waiting
+    const turn = Promise.all([before, this.codec.prepare?.('routes', route)]).then(step)
+    const settled = Promise.allSettled([before, turn]).then(() => { if (this.#waiting === settled) this.#waiting = undefined })
+    this.#waiting = settled
+    return turn
+  }
+
   send (message: Uint8Array): void { this.#write(PacketType.data, message) }
 
   /** Ends it now: whoever waits for the other side's goodbye waits for one that may be gone. */
@@ -73,7 +95,9 @@ export class Connection implements InboxOwner {
     clearInterval(this.#heartbeat)
     this.#opening.abort()
     this.#transport?.close()
-    this.#owner.onEnd(this.#kicked ?? info, error, retryAfterMs)
+    const refusal = this.#refusal
+    const told = this.#kicked ?? info
+    this.#owner.onEnd(refusal === undefined ? told : { ...told, error: refusal }, error ?? refusal, retryAfterMs)
   }
 
   onHandshake (body: Uint8Array): void {
@@ -83,12 +107,16 @@ export class Connection implements InboxOwner {
     if (code !== 200) { this.#refused(answer); return }
     const member = this.#serializers.find(({ name }) => name === serializer)
     if (member === undefined) throw createError('PIT_ERR_HANDSHAKE', [`the server speaks ${serializer}`])
-    this.codec = member.codec(answer)
+    this.codec = member.codec(answer, this.#owner.ask)
     for (const [route, code] of dict) this.#inbox.routes.set(code, route)
-    clearTimeout(this.#deadline)
     this.#write(PacketType.ack, EMPTY)
     if (heartbeatSeconds > 0) this.#beat(heartbeatSeconds * 1000)
-    this.#owner.onOpen()
+    const opening = this.codec.open?.()
+    if (opening === undefined) this.#opened()
+    else {
+      this.held = opening.then(() => this.#opened(), (error) => { this.#refusal = error })
+        .then(pause).then(() => { this.held = undefined })
+    }
   }
 
   onKick (body: Uint8Array): void {
@@ -107,8 +135,16 @@ export class Connection implements InboxOwner {
       onClose: (code, reason) => this.#inbox.afterAll(() => this.end({ code, reason }))
     }
     const serializer = this.#serializers[0]!.name
-    const sys = { platform: 'js', libVersion: '0.1.0', clientBuildNumber: '1', clientVersion: '0.1.0', serializer, closeReason: true }
+    const sys = {
+      platform: 'js', libVersion: '0.1.0', clientBuildNumber: '1', clientVersion: '0.1.0', serializer, closeReason: true, ...this.#serializers[0]!.sys?.()
+    }
     this.#write(PacketType.handshake, encodeJson({ sys, user: user ?? {} }))
+  }
+
+  #opened (): void {
+    if (this.isEnded) return
+    clearTimeout(this.#deadline)
+    this.#owner.onOpen()
   }
 
   #refused ({ code, error, retryAfterMs }: HandshakeAnswer): void {
@@ -124,14 +160,15 @@ export class Connection implements InboxOwner {
       // Counted, not timed: a timer that comes late (a blocked page, a lid closed) is no silence.
       unanswered = this.#inbox.packets === 0 ? unanswered + 1 : 0
       this.#inbox.packets = 0
-      if (unanswered === MAX_UNANSWERED) this.#fail(createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'the server is silent' }))
+      if (unanswered === MAX_UNANSWERED) this.fail(createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'the server is silent' }))
       else this.#write(PacketType.heartbeat, EMPTY)
     }, intervalMs)
     // In Node a connection alone, not its heartbeat, keeps the process.
     ;(this.#heartbeat as { unref?: () => void }).unref?.()
   }
 
-  #fail (error: unknown): void {
+  /** Ends it as a loss. */
+  fail (error: unknown): void {
     this.end({ code: 1006, reason: error instanceof Error ? error.message : String(error) }, error)
   }
 
@@ -139,6 +176,9 @@ export class Connection implements InboxOwner {
     if (!this.isEnded) this.#transport!.write(encodePacket(type, body))
   }
 }
+
+/** Until those who wait for a connection have begun to listen. */
+function pause (): Promise<void> { return new Promise((resolve) => { setTimeout(resolve) }) }
 
 /** Goes on at once where there is nothing to wait for. */
 function after<T> (value: T | Promise<T>, fail: (error: unknown) => void, next: (value: T) => void): void {

@@ -12,8 +12,11 @@ const ZLIB = 0x78
 
 /** Gets what the server sends, in order. Bytes are valid only during the call. */
 export interface MessageSink {
+  /** Is asked of responses that came behind what waits: true for one that this waits for. */
+  isUrgent (id: number): boolean
   onResponse (id: number, data: Uint8Array, isError: boolean): void
-  onPush (route: string, data: Uint8Array): void
+  /** May wait, with a copy of the data. */
+  onPush (route: string, data: Uint8Array): Promise<void> | undefined
 }
 
 /** Gets what concerns the connection. */
@@ -70,7 +73,9 @@ export class Inbox implements PacketSink {
       if (more !== undefined) this.#wait(more)
     } else {
       const body = bytes.slice(start, end)
-      this.#wait(this.#tail.then(() => this.#take(type, body, 0, body.length)))
+      const take = () => this.#take(type, body, 0, body.length)
+      if (type === PacketType.data && this.#isUrgent(body)) take()?.catch((error: unknown) => this.#owner.onUnreadable(error))
+      else this.#wait(this.#tail.then(take))
     }
     return !this.#owner.isEnded
   }
@@ -91,6 +96,12 @@ export class Inbox implements PacketSink {
     else if (type === PacketType.handshake) return this.#inflated(body[0] === ZLIB, body, (plain) => owner.onHandshake(plain))
   }
 
+  #isUrgent (message: Uint8Array): boolean {
+    const view = this.#view
+    decodeMessage(message, 0, message.length, view)
+    return view.type === MessageType.response && this.#sink.isUrgent(view.id)
+  }
+
   #takeMessage (bytes: Uint8Array, start: number, end: number): Promise<void> | undefined {
     const view = this.#view
     decodeMessage(bytes, start, end, view)
@@ -103,9 +114,10 @@ export class Inbox implements PacketSink {
     if (route !== undefined) return this.#inflated(view.isCompressed, data, (plain) => sink.onPush(route, plain))
   }
 
-  #inflated (isCompressed: boolean, data: Uint8Array, next: (plain: Uint8Array) => void): Promise<void> | undefined {
-    if (!isCompressed) next(data)
-    else if (this.#inflate !== undefined) next(this.#inflate(data, this.#maxBytes))
-    else return inflateStream(data.slice(), this.#maxBytes).then((plain) => { if (!this.#owner.isEnded) next(plain) })
+  #inflated (isCompressed: boolean, data: Uint8Array, next: (plain: Uint8Array) => Promise<void> | void): Promise<void> | undefined {
+    if (isCompressed && this.#inflate === undefined) {
+      return inflateStream(data.slice(), this.#maxBytes).then((plain) => { if (!this.#owner.isEnded) return next(plain) })
+    }
+    return next(isCompressed ? this.#inflate!(data, this.#maxBytes) : data) as Promise<void> | undefined
   }
 }

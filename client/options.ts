@@ -5,8 +5,15 @@ import type { WebSocketConstructor } from './websocket.ts'
 export interface ConnectOptions {
   /** The handshake's `user`: what the server's validators look at. A function is asked at every connection, so that a token is fresh. */
   user?: unknown
-  /** Asked of the server in the handshake; a server that does not offer it speaks JSON. Default JSON. */
-  serializer?: ClientSerializer
+  /**
+   * Asked of the server in the handshake; a server that does not offer it refuses, or speaks JSON. `avro`: by the schemas that the server
+   * gives, which are loaded once. Default `json`.
+   */
+  serializer?: 'json' | 'avro' | ClientSerializer
+  /** What `npx fastify-pitaya contract` wrote when the client was built: Avro by these schemas, whatever the server has by now. */
+  contract?: ContractFile
+  /** Keeps the schemas that the server gives, such as `localStorage`. Default as long as the program runs. */
+  storage?: SchemaStorage
   /**
    * Whether a lost connection is made again (see `comesBack`). Default true; of no effect for a transport that is given open.
    * The first connection is tried once.
@@ -26,6 +33,21 @@ export interface ConnectOptions {
   inflate?: (data: Uint8Array, maxBytes: number) => Uint8Array
   /** WebSocket constructor where the runtime has none (Node before 22): that of the `ws` package. */
   WebSocket?: WebSocketConstructor
+}
+
+/** The JSON of a contract. */
+export interface ContractFile {
+  readonly version: number
+  readonly fingerprint: string
+  readonly serverType: string
+  readonly routes: object
+  readonly pushes: object
+}
+
+/** The part of the browsers' Storage that is used. What it throws is ignored. */
+export interface SchemaStorage {
+  getItem (key: string): string | null
+  setItem (key: string, value: string): void
 }
 
 /** Full jitter: the n-th attempt comes after a random part of `minMs` × 2^n, at most `maxMs`, and never before the server said. */

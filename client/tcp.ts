@@ -17,7 +17,7 @@ const CLOSE_MS = 2000
 
 /** `connect` over TCP or TLS, in Node. */
 export function connectTcp<T extends Structures = any> (address: TcpAddress, options: ConnectOptions = {}): Promise<Connected<T>> {
-  return connectOver<T>((signal) => openTcp(address, signal), options)
+  return connectOver<T>((signal) => openTcp(address, signal), options, `tcp://${address.host ?? 'localhost'}:${address.port}`)
 }
 
 function openTcp ({ host = 'localhost', port, tls = false }: TcpAddress, signal: AbortSignal): Promise<ClientTransport> {

@@ -1,4 +1,5 @@
-import { PacketDecoder, type PacketType } from '../../lib/protocol/packet.ts'
+import { createMessageView, decodeMessage } from '../../lib/protocol/message.ts'
+import { PacketDecoder, PacketType } from '../../lib/protocol/packet.ts'
 
 export interface ReadPacket { type: PacketType, body: Uint8Array }
 
@@ -13,6 +14,15 @@ export function readPackets (chunks: readonly Uint8Array[], decoder = new Packet
   }
   for (const chunk of chunks) decoder.push(chunk, sink)
   return packets
+}
+
+/** The messages among them, with their routes as text. */
+export function messagesOf (chunks: readonly Uint8Array[]): Array<{ route: string, data: Uint8Array }> {
+  const view = createMessageView()
+  return readPackets(chunks).filter(({ type }) => type === PacketType.data).map(({ body }) => {
+    decodeMessage(body, 0, body.length, view)
+    return { route: Buffer.from(body.subarray(view.routeStart, view.routeEnd)).toString(), data: body.subarray(view.dataStart, view.dataEnd) }
+  })
 }
 
 /** One chunk per byte. */

@@ -21,7 +21,8 @@ export function messagesOf (chunks: readonly Uint8Array[]): Array<{ route: strin
   const view = createMessageView()
   return readPackets(chunks).filter(({ type }) => type === PacketType.data).map(({ body }) => {
     decodeMessage(body, 0, body.length, view)
-    return { route: Buffer.from(body.subarray(view.routeStart, view.routeEnd)).toString(), data: body.subarray(view.dataStart, view.dataEnd) }
+    const route = Buffer.from(body.subarray(view.routeStart, view.routeEnd)).toString()
+    return { route, data: body.subarray(view.dataStart, view.dataEnd) }
   })
 }
 

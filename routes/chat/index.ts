@@ -42,9 +42,10 @@ function importedModules (entry: string, found = new Map<string, string>()): Map
   if (found.has(entry)) return found
   const text = readFileSync(new URL(entry, MODULES), 'utf8')
   found.set(entry, text)
-  for (const [, specifier] of text.matchAll(/^(?:im|ex)port [^'"\n]*from ['"]([^'"\n]+)['"]/gm)) {
-    if (!specifier!.startsWith('.')) throw new Error(`a browser cannot import ${specifier}, as ${entry} does`)
-    importedModules(new URL(specifier!, new URL(entry, 'file:///')).pathname.slice(1), found)
+  for (const [, named, loaded] of text.matchAll(/^(?:im|ex)port [^'"\n]*from ['"]([^'"\n]+)['"]|\bimport\(['"]([^'"\n]+)['"]\)/gm)) {
+    const specifier = (named ?? loaded)!
+    if (!specifier.startsWith('.')) throw new Error(`a browser cannot import ${specifier}, as ${entry} does`)
+    importedModules(new URL(specifier, new URL(entry, 'file:///')).pathname.slice(1), found)
   }
   return found
 }

@@ -35,7 +35,7 @@ async function start () {
   show('waiting', 'connecting')
   again.hidden = true
   try {
-    client = await connect(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/`, { reconnect: RECONNECT })
+    client = await connect(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/`, { serializer: 'avro', reconnect: RECONNECT })
   } catch (error) {
     later(start, error)
     return

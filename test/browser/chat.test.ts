@@ -83,16 +83,44 @@ t.test('light and dark follow the system, with readable contrast', browserOption
   }
 })
 
-t.test('a page whose server went away says so and comes back by itself', browserOptions, async (t) => {
+t.test('pages whose server went away say why, come back by themselves and go on', browserOptions, async (t) => {
   const server = await startServer(t)
-  const { page } = await openWindow(await startBrowser(t), server.url)
+  const browser = await startBrowser(t)
+  const windows = [await openWindow(browser, server.url), await openWindow(browser, server.url)]
+  const [ana, bo] = [windows[0]!.page, windows[1]!.page]
+  await say(ana, 'ana', 'before')
+  await line(bo, 'before').waitFor()
   server.signal('SIGTERM')
-  await page.getByRole('status').filter({ hasText: 'server is shutting down; trying again' }).waitFor()
+  for (const page of [ana, bo]) await page.getByRole('status').filter({ hasText: 'server is shutting down; trying again' }).waitFor()
   t.equal(await server.exited(), 0)
   await startServer(t, { PORT: new URL(server.url).port })
+  for (const page of [ana, bo]) await page.locator('#state[data-state="open"]').waitFor()
+  await say(ana, 'ana', 'here again')
+  await line(bo, 'here again').waitFor()
+  await say(bo, 'bo', 'me too')
+  await line(ana, 'me too').waitFor()
+})
+
+t.test('the page speaks Avro where it may not generate code, and a new connection loads no schemas', browserOptions, async (t) => {
+  const { url } = await startServer(t)
+  const page = await (await startBrowser(t)).newPage()
+  const greetings: string[] = []
+  page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => {
+    const text = payload.toString()
+    if (text.includes('"code":200')) greetings.push(text)
+  }))
+  page.setDefaultTimeout(15_000)
+  await page.goto(url)
   await page.locator('#state[data-state="open"]').waitFor()
-  await say(page, 'ana', 'here again')
-  await line(page, 'here again').waitFor()
+  // Later: what the browser evaluates for its debugger is free of the policy.
+  const attempt = (code: string): string => `new Promise((resolve) => setTimeout(() => { try { resolve(${code}) } catch ({ name }) { resolve(name) } }))`
+  t.equal(await page.evaluate(attempt('eval("1")')), 'EvalError')
+  t.equal(await page.evaluate(attempt('new Function("return 1")()')), 'EvalError')
+  await page.getByLabel('Message', { exact: true }).fill('by Avro')
+  await page.keyboard.press('Enter')
+  await line(page, 'by Avro').and(page.locator(':not([data-state])')).waitFor()
+  await page.evaluate(`import('./modules/client/client.js').then(({ connect }) => connect('${url.replace('http', 'ws')}/', { serializer: 'avro' }))`)
+  t.strictSame(greetings.map((text) => [text.includes('"serializer":"avro"'), text.includes('"fields"')]), [[true, true], [true, false]])
 })
 
 t.test('a server that compresses is understood', browserOptions, async (t) => {

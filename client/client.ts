@@ -4,7 +4,7 @@ import type { WireError } from '../lib/errors.ts'
 import { createError } from '../lib/protocol/errors.ts'
 import type { HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
 import { MessageType } from '../lib/protocol/message.ts'
-import { isSystem, type ClientSerializer } from './codec.ts'
+import type { ClientSerializer } from './codec.ts'
 import type { Connection } from './connection.ts'
 import { createJsonSerializer } from './json.ts'
 import { Link } from './link.ts'
@@ -70,8 +70,6 @@ export class Client {
   constructor (open: TransportOpener, options: ConnectOptions, serializers: readonly ClientSerializer[]) {
     this.#timeoutMs = options.timeoutMs ?? REQUEST_MS
     this.#link = new Link(open, options, serializers, {
-      ask: (route, body) => this.#request(this.#link.connection!, route, body),
-      isUrgent: (id) => isSystem(this.#pending.routeOf(id)),
       onResponse: (id, data, isError) => this.#onResponse(id, data, isError),
       onPush: (route, data) => this.#onPush(route, data),
       onLost: (error) => this.#pending.rejectAll(error)
@@ -99,10 +97,9 @@ export class Client {
    * connection is lost first or there is none, `metadata.executed` is `no` where the server did not begin; or the reason of the signal.
    */
   request (route: string, body?: unknown, options?: ClientRequestOptions): Promise<any> {
-    const signal = options?.signal
-    if (signal?.aborted === true) return Promise.reject(signal.reason)
     try {
-      return this.#request(this.#connection(), route, body, options?.timeoutMs, signal)
+      const lack = this.#connection().codec.ready?.(route)
+      return lack === undefined ? this.#request(route, body, options) : lack.then(() => this.#request(route, body, options))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -111,9 +108,10 @@ export class Client {
   /** @throws PIT_ERR_CLIENT_CLOSED while there is no connection */
   notify (route: string, body?: unknown): void {
     const connection = this.#connection()
+    const lack = connection.codec.ready?.(route)
     const send = (): void => connection.send(connection.encode(MessageType.notify, 0, route, body))
-    if (connection.isReady(route)) send()
-    else connection.whenReady(route, send).catch((error: unknown) => connection.fail(error))
+    if (lack === undefined) send()
+    else lack.then(send).catch((error: unknown) => connection.fail(error))
   }
 
   /** Calls `callback` with every such push, over all connections. Returns the function that ends it. */
@@ -152,18 +150,14 @@ export class Client {
     throw createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'not connected: nothing was sent', metadata: { executed: 'no' } })
   }
 
-  /** @throws what keeps it from being sent, if that is known at once */
-  #request (connection: Connection, route: string, body: unknown, timeoutMs = this.#timeoutMs, signal?: AbortSignal): Promise<any> {
+  #request (route: string, body: unknown, { timeoutMs = this.#timeoutMs, signal }: ClientRequestOptions = {}): Promise<any> {
+    if (signal?.aborted === true) return Promise.reject(signal.reason)
+    const connection = this.#connection()
     const id = this.#nextId++
-    const encode = (): Uint8Array => connection.encode(MessageType.request, id, route, body)
     // First, since it may throw: a request that was never sent is not pending.
-    const message = connection.isReady(route) ? encode() : undefined
+    const message = connection.encode(MessageType.request, id, route, body)
     const answer = this.#pending.add(id, route, timeoutMs, signal)
-    if (message !== undefined) connection.send(message)
-    else {
-      connection.whenReady(route, () => { if (this.#pending.routeOf(id) !== undefined) connection.send(encode()) })
-        .catch((error: unknown) => this.#pending.take(id)?.reject(error))
-    }
+    connection.send(message)
     return answer
   }
 
@@ -180,17 +174,8 @@ export class Client {
     }
   }
 
-  #onPush (route: string, data: Uint8Array): Promise<void> | undefined {
-    const connection = this.#link.connection!
-    const lack = connection.held ?? (this.#isHeard(route) ? connection.codec.prepare?.('pushes', route) : undefined)
-    if (lack === undefined) { this.#deliver(connection, route, data); return }
-    const copy = data.slice()
-    return lack.then(() => this.#deliver(connection, route, copy), (error: unknown) => connection.fail(error))
-  }
-
-  #isHeard (route: string): boolean { return this.#pushes.get(route)?.isEmpty === false }
-
-  #deliver ({ codec, isEnded }: Connection, route: string, data: Uint8Array): void {
-    if (!isEnded && this.#isHeard(route)) this.#pushes.get(route)!.call(codec.decode(route, 'push', data))
+  #onPush (route: string, data: Uint8Array): void {
+    const listeners = this.#pushes.get(route)
+    if (listeners !== undefined && !listeners.isEmpty) listeners.call(this.#link.connection!.codec.decode(route, 'push', data))
   }
 }

@@ -1,18 +1,32 @@
 import type { HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
+import type { MessageSink } from './inbox.ts'
+import type { CloseInfo } from './options.ts'
 
 /** Turns the messages of one connection into bytes and back. */
 export interface ClientCodec {
   encode (route: string, kind: 'body', value: unknown): Uint8Array
   /** `error`: the payload of an answer that is one, `{ code, msg, metadata }`. The bytes are valid only during the call. */
   decode (route: string, kind: 'response' | 'push' | 'error', bytes: Uint8Array): unknown
-  /** What comes before all messages of this connection; undefined: nothing. */
-  open? (): Promise<unknown> | undefined
-  /** What comes before a message of this route or push; undefined: nothing. Messages behind one that waits wait too. */
-  prepare? (kind: 'routes' | 'pushes', name: string): Promise<void> | undefined
+  /** Called when the server has been told that it is accepted. True: the codec calls `host.opened()` when it is ready. */
+  open? (): boolean
+  /** What a message of the route waits for before it may be encoded, and those after it; undefined: nothing. */
+  ready? (route: string): Promise<void> | undefined
+  /** The connection ended. */
+  close? (): void
 }
 
-/** Makes a request of the server's own, `sys.…`; it waits for no other message. Rejects as `Client.request`. */
-export type Ask = (route: string, body: unknown) => Promise<any>
+/** A connection as its codec sees it, if that has messages of its own. */
+export interface CodecHost {
+  readonly isEnded: boolean
+  /** Where what came from the server goes. */
+  readonly inbox: { sink: MessageSink }
+  send (message: Uint8Array): void
+  opened (): void
+  /** Ends it as a loss. */
+  fail (error: unknown): void
+  onUnreadable (error: unknown): void
+  end (info: CloseInfo, error?: unknown): void
+}
 
 export interface ClientSerializer {
   /** What the handshake asks for as `sys.serializer`. */
@@ -20,8 +34,5 @@ export interface ClientSerializer {
   /** More of the handshake's `sys`. */
   sys? (): Record<string, unknown>
   /** Called with every handshake answer that names this serializer. */
-  codec (answer: HandshakeAnswer, ask: Ask): ClientCodec
+  codec (answer: HandshakeAnswer, host: CodecHost): ClientCodec
 }
-
-/** Routes of the server's own: JSON whatever the serializer. */
-export function isSystem (route: string | undefined): boolean { return route?.startsWith('sys.') === true }

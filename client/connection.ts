@@ -3,7 +3,7 @@ import { createError } from '../lib/protocol/errors.ts'
 import { parseHandshakeAnswer, type HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
 import { encodeMessage, type MessageType } from '../lib/protocol/message.ts'
 import { encodePacket, PacketType } from '../lib/protocol/packet.ts'
-import { isSystem, type Ask, type ClientCodec, type ClientSerializer } from './codec.ts'
+import type { ClientCodec, ClientSerializer, CodecHost } from './codec.ts'
 import { Inbox, type InboxOwner, type MessageSink } from './inbox.ts'
 import { decodeJson, EMPTY, encodeJson } from './json.ts'
 import type { CloseInfo, ConnectOptions } from './options.ts'
@@ -15,40 +15,32 @@ const CONNECT_MS = 10_000
 const KICKED: CloseInfo = { code: 4504, reason: 'kicked' }
 
 export interface ConnectionOwner {
-  /** Makes a request of the codec's own. */
-  ask: Ask
   onOpen (): void
   /** Once. `error` says more where the connection was never open, or was ended by us. */
   onEnd (info: CloseInfo, error: unknown, retryAfterMs: number): void
 }
 
 /** One connection, from being opened to its end. */
-export class Connection implements InboxOwner {
+export class Connection implements InboxOwner, CodecHost {
   answer: HandshakeAnswer | undefined
-  /** Set when it is open. */
+  /** Set when the server accepted it. */
   codec!: ClientCodec
   isEnded = false
-  /** Pushes wait for the codec to be open; undefined: it is. */
-  held: Promise<void> | undefined
+  readonly inbox: Inbox
   #options: ConnectOptions
   #serializers: readonly ClientSerializer[]
   #owner: ConnectionOwner
-  #inbox: Inbox
   #transport: ClientTransport | undefined
   #opening = new AbortController()
   #deadline: ReturnType<typeof setTimeout> | undefined
   #heartbeat: ReturnType<typeof setInterval> | undefined
   #kicked: CloseInfo | undefined
-  /** What the opening of the codec failed with: the server closes. */
-  #refusal: PitayaError | undefined
-  /** Messages that wait for the codec, in order; undefined: none. */
-  #waiting: Promise<void> | undefined
 
   constructor (options: ConnectOptions, serializers: readonly ClientSerializer[], owner: ConnectionOwner, sink: MessageSink) {
     this.#options = options
     this.#serializers = serializers
     this.#owner = owner
-    this.#inbox = new Inbox(this, sink, options)
+    this.inbox = new Inbox(this, sink, options)
   }
 
   /** Asks for the user, opens the transport and greets; whatever of that fails, or takes too long, ends it. */
@@ -71,20 +63,6 @@ export class Connection implements InboxOwner {
     return encodeMessage({ type, id, route, routeCode: this.answer!.dict.get(route), data: this.codec.encode(route, 'body', body) })
   }
 
-  /** Whether a message of the route can be sent now: the codec has what it needs, and nothing waits before it. */
-  isReady (route: string): boolean {
-    return isSystem(route) || (this.#waiting === undefined && this.codec.prepare?.('routes', route) === undefined)
-  }
-
-  /** Calls `step`, which sends a message of the route, when it is ready. Rejects as `step` does, or as the codec cannot be made ready. */
-  whenReady (route: string, step: () => void): Promise<void> {
-    const before = this.#waiting
-    const turn = Promise.all([before, this.codec.prepare?.('routes', route)]).then(step)
-    const settled = Promise.allSettled([before, turn]).then(() => { if (this.#waiting === settled) this.#waiting = undefined })
-    this.#waiting = settled
-    return turn
-  }
-
   send (message: Uint8Array): void { this.#write(PacketType.data, message) }
 
   /** Ends it now: whoever waits for the other side's goodbye waits for one that may be gone. */
@@ -95,9 +73,8 @@ export class Connection implements InboxOwner {
     clearInterval(this.#heartbeat)
     this.#opening.abort()
     this.#transport?.close()
-    const refusal = this.#refusal
-    const told = this.#kicked ?? info
-    this.#owner.onEnd(refusal === undefined ? told : { ...told, error: refusal }, error ?? refusal, retryAfterMs)
+    this.codec?.close?.()
+    this.#owner.onEnd(this.#kicked ?? info, error, retryAfterMs)
   }
 
   onHandshake (body: Uint8Array): void {
@@ -107,16 +84,16 @@ export class Connection implements InboxOwner {
     if (code !== 200) { this.#refused(answer); return }
     const member = this.#serializers.find(({ name }) => name === serializer)
     if (member === undefined) throw createError('PIT_ERR_HANDSHAKE', [`the server speaks ${serializer}`])
-    this.codec = member.codec(answer, this.#owner.ask)
-    for (const [route, code] of dict) this.#inbox.routes.set(code, route)
+    this.codec = member.codec(answer, this)
+    for (const [route, code] of dict) this.inbox.routes.set(code, route)
     this.#write(PacketType.ack, EMPTY)
     if (heartbeatSeconds > 0) this.#beat(heartbeatSeconds * 1000)
-    const opening = this.codec.open?.()
-    if (opening === undefined) this.#opened()
-    else {
-      this.held = opening.then(() => this.#opened(), (error) => { this.#refusal = error })
-        .then(pause).then(() => { this.held = undefined })
-    }
+    if (this.codec.open?.() !== true) this.opened()
+  }
+
+  opened (): void {
+    clearTimeout(this.#deadline)
+    if (!this.isEnded) this.#owner.onOpen()
   }
 
   onKick (body: Uint8Array): void {
@@ -131,20 +108,13 @@ export class Connection implements InboxOwner {
     if (this.isEnded) { transport.close(); return }
     this.#transport = transport
     transport.handler = {
-      onData: (bytes) => { if (!this.isEnded) this.#inbox.read(bytes) },
-      onClose: (code, reason) => this.#inbox.afterAll(() => this.end({ code, reason }))
+      onData: (bytes) => { if (!this.isEnded) this.inbox.read(bytes) },
+      onClose: (code, reason) => this.inbox.afterAll(() => this.end({ code, reason }))
     }
     const serializer = this.#serializers[0]!.name
-    const sys = {
-      platform: 'js', libVersion: '0.1.0', clientBuildNumber: '1', clientVersion: '0.1.0', serializer, closeReason: true, ...this.#serializers[0]!.sys?.()
-    }
+    const more = this.#serializers[0]!.sys?.()
+    const sys = { platform: 'js', libVersion: '0.1.0', clientBuildNumber: '1', clientVersion: '0.1.0', serializer, closeReason: true, ...more }
     this.#write(PacketType.handshake, encodeJson({ sys, user: user ?? {} }))
-  }
-
-  #opened (): void {
-    if (this.isEnded) return
-    clearTimeout(this.#deadline)
-    this.#owner.onOpen()
   }
 
   #refused ({ code, error, retryAfterMs }: HandshakeAnswer): void {
@@ -158,8 +128,8 @@ export class Connection implements InboxOwner {
     let unanswered = 0
     this.#heartbeat = setInterval(() => {
       // Counted, not timed: a timer that comes late (a blocked page, a lid closed) is no silence.
-      unanswered = this.#inbox.packets === 0 ? unanswered + 1 : 0
-      this.#inbox.packets = 0
+      unanswered = this.inbox.packets === 0 ? unanswered + 1 : 0
+      this.inbox.packets = 0
       if (unanswered === MAX_UNANSWERED) this.fail(createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'the server is silent' }))
       else this.#write(PacketType.heartbeat, EMPTY)
     }, intervalMs)
@@ -176,9 +146,6 @@ export class Connection implements InboxOwner {
     if (!this.isEnded) this.#transport!.write(encodePacket(type, body))
   }
 }
-
-/** Until those who wait for a connection have begun to listen. */
-function pause (): Promise<void> { return new Promise((resolve) => { setTimeout(resolve) }) }
 
 /** Goes on at once where there is nothing to wait for. */
 function after<T> (value: T | Promise<T>, fail: (error: unknown) => void, next: (value: T) => void): void {

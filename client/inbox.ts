@@ -12,11 +12,8 @@ const ZLIB = 0x78
 
 /** Gets what the server sends, in order. Bytes are valid only during the call. */
 export interface MessageSink {
-  /** Is asked of responses that came behind what waits: true for one that this waits for. */
-  isUrgent (id: number): boolean
   onResponse (id: number, data: Uint8Array, isError: boolean): void
-  /** May wait, with a copy of the data. */
-  onPush (route: string, data: Uint8Array): Promise<void> | undefined
+  onPush (route: string, data: Uint8Array): void
 }
 
 /** Gets what concerns the connection. */
@@ -34,8 +31,9 @@ export class Inbox implements PacketSink {
   packets = 0
   /** Routes by their code, once the handshake told them. */
   routes = new Map<number, string>()
+  /** A codec may put itself before it. */
+  sink: MessageSink
   #owner: InboxOwner
-  #sink: MessageSink
   #inflate: ConnectOptions['inflate']
   #maxBytes: number
   #decoder: PacketDecoder
@@ -45,7 +43,7 @@ export class Inbox implements PacketSink {
 
   constructor (owner: InboxOwner, sink: MessageSink, { packetBytes = PACKET_BYTES, inflate }: ConnectOptions) {
     this.#owner = owner
-    this.#sink = sink
+    this.sink = sink
     this.#inflate = inflate
     this.#maxBytes = MAX_RATIO * packetBytes
     this.#decoder = new PacketDecoder(packetBytes)
@@ -73,9 +71,7 @@ export class Inbox implements PacketSink {
       if (more !== undefined) this.#wait(more)
     } else {
       const body = bytes.slice(start, end)
-      const take = () => this.#take(type, body, 0, body.length)
-      if (type === PacketType.data && this.#isUrgent(body)) take()?.catch((error: unknown) => this.#owner.onUnreadable(error))
-      else this.#wait(this.#tail.then(take))
+      this.#wait(this.#tail.then(() => this.#take(type, body, 0, body.length)))
     }
     return !this.#owner.isEnded
   }
@@ -96,28 +92,21 @@ export class Inbox implements PacketSink {
     else if (type === PacketType.handshake) return this.#inflated(body[0] === ZLIB, body, (plain) => owner.onHandshake(plain))
   }
 
-  #isUrgent (message: Uint8Array): boolean {
-    const view = this.#view
-    decodeMessage(message, 0, message.length, view)
-    return view.type === MessageType.response && this.#sink.isUrgent(view.id)
-  }
-
   #takeMessage (bytes: Uint8Array, start: number, end: number): Promise<void> | undefined {
     const view = this.#view
     decodeMessage(bytes, start, end, view)
     const { type, id, isError, routeCode } = view
     const data = bytes.subarray(view.dataStart, view.dataEnd)
-    const sink = this.#sink
+    const { sink } = this
     if (type === MessageType.response) return this.#inflated(view.isCompressed, data, (plain) => sink.onResponse(id, plain, isError))
     if (type !== MessageType.push) return
     const route = routeCode === -1 ? decodeUtf8(bytes, view.routeStart, view.routeEnd) : this.routes.get(routeCode)
     if (route !== undefined) return this.#inflated(view.isCompressed, data, (plain) => sink.onPush(route, plain))
   }
 
-  #inflated (isCompressed: boolean, data: Uint8Array, next: (plain: Uint8Array) => Promise<void> | void): Promise<void> | undefined {
-    if (isCompressed && this.#inflate === undefined) {
-      return inflateStream(data.slice(), this.#maxBytes).then((plain) => { if (!this.#owner.isEnded) return next(plain) })
-    }
-    return next(isCompressed ? this.#inflate!(data, this.#maxBytes) : data) as Promise<void> | undefined
+  #inflated (isCompressed: boolean, data: Uint8Array, next: (plain: Uint8Array) => void): Promise<void> | undefined {
+    if (!isCompressed) next(data)
+    else if (this.#inflate !== undefined) next(this.#inflate(data, this.#maxBytes))
+    else return inflateStream(data.slice(), this.#maxBytes).then((plain) => { if (!this.#owner.isEnded) next(plain) })
   }
 }

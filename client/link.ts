@@ -1,7 +1,7 @@
 import { createError } from '../lib/protocol/errors.ts'
 import type { PitayaError } from '../lib/pitaya-error.ts'
 import { backoff, comesBack } from './backoff.ts'
-import type { Ask, ClientSerializer } from './codec.ts'
+import type { ClientSerializer } from './codec.ts'
 import { Connection } from './connection.ts'
 import type { MessageSink } from './inbox.ts'
 import { Listeners } from './listeners.ts'
@@ -15,7 +15,6 @@ const SHUTDOWN = 4001
 const CLOSED: CloseInfo = { code: 1000, reason: 'closed by the client' }
 
 export interface LinkOwner extends MessageSink {
-  readonly ask: Ask
   /** The answers to what was sent will not come. */
   onLost (error: PitayaError): void
 }
@@ -70,7 +69,6 @@ export class Link {
 
   #connect (): void {
     const connection = this.#connection = new Connection(this.#options, this.#serializers, {
-      ask: this.#owner.ask,
       onOpen: () => this.#onOpen(),
       onEnd: (info, error, retryAfterMs) => this.#onEnd(info, error, retryAfterMs)
     }, this.#owner)

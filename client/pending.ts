@@ -33,9 +33,6 @@ export class PendingRequests {
     return waiting
   }
 
-  /** Undefined: nobody waits for it. */
-  routeOf (id: number): string | undefined { return this.#waiting.get(id)?.route }
-
   rejectAll (error: Error): void {
     for (const id of [...this.#waiting.keys()]) this.take(id)!.reject(error)
   }

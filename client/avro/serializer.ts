@@ -1,9 +1,10 @@
-import { compileCodec, errorSchema } from '../../lib/avro/codec.ts'
+import type { PitayaError } from '../../lib/pitaya-error.ts'
 import { createError } from '../../lib/protocol/errors.ts'
-import { isSystem, type Ask, type ClientCodec, type ClientSerializer } from '../codec.ts'
-import { decodeJson, EMPTY, encodeJson } from '../json.ts'
+import type { ClientCodec, ClientSerializer, CodecHost } from '../codec.ts'
+import { EMPTY } from '../json.ts'
 import type { ConnectOptions, ContractFile } from '../options.ts'
-import { createCache } from './cache.ts'
+import { createCache, type SchemaCache } from './cache.ts'
+import { decodeError, Exchange } from './exchange.ts'
 import { Schemas } from './schemas.ts'
 
 /** Characters of a contract in one request: at most 60,000 bytes, however they are escaped. */
@@ -24,14 +25,35 @@ function pinned (contract: ContractFile): ClientSerializer {
   return {
     name: 'avro',
     sys: () => ({ contract: fingerprint }),
-    codec: ({ sys }, ask) => ({
-      ...codecOf(() => schemas),
-      open: () => Array.isArray(sys.need) && sys.need.includes(fingerprint) ? upload(contract, ask) : undefined
-    })
+    codec ({ sys }, host) {
+      const isNeeded = Array.isArray(sys.need) && sys.need.includes(fingerprint)
+      return { ...codecOf(() => schemas), ...isNeeded ? uploading(contract, host) : {} }
+    }
   }
 }
 
-function unpinned (cache: ReturnType<typeof createCache>): ClientSerializer {
+/** The server answers each part, or says what is wrong with the contract and closes. */
+function uploading (contract: ContractFile, host: CodecHost): Pick<ClientCodec, 'open' | 'close'> {
+  const exchange = new Exchange(host, () => undefined)
+  const upload = async (): Promise<void> => {
+    const text = JSON.stringify(contract)
+    const of = Math.ceil(text.length / PART)
+    await Promise.all(Array.from({ length: of }, (_, i) =>
+      exchange.ask('sys.contract', { part: i + 1, of, text: text.slice(i * PART, (i + 1) * PART) })))
+    host.opened()
+    // What is pushed at once must find who listens.
+    await new Promise((resolve) => { setTimeout(resolve) })
+  }
+  return {
+    open () {
+      exchange.hold(upload().catch((error: PitayaError) => host.end({ code: error.code === 'PIT-503' ? 4008 : 4503, reason: error.message, error }, error)))
+      return true
+    },
+    close: () => exchange.close()
+  }
+}
+
+function unpinned (cache: SchemaCache): ClientSerializer {
   let offered: Schemas | undefined
   return {
     name: 'avro',
@@ -39,54 +61,50 @@ function unpinned (cache: ReturnType<typeof createCache>): ClientSerializer {
       offered = cache.get()
       return { schemas: offered?.fingerprint ?? '' }
     },
-    codec ({ sys }, ask) {
+    codec ({ sys }, host) {
       const { fingerprint, set } = Object(sys.schemas) as { fingerprint: string, set?: ContractFile }
       if (typeof fingerprint !== 'string') throw createError('PIT_ERR_HANDSHAKE', ['the server gives no schemas'])
-      const asked = new Map<string, Promise<void>>()
-      let schemas = offered!
-      if (fingerprint !== offered?.fingerprint) {
-        schemas = new Schemas({ version: 1, serverType: '', routes: {}, pushes: {}, ...set, fingerprint })
-        cache.set(schemas)
-      }
-      return {
-        ...codecOf(() => schemas),
-        prepare (kind, name) {
-          if (schemas.has(kind, name)) return undefined
-          const key = `${kind} ${name}`
-          let asking = asked.get(key)
-          if (asking === undefined) {
-            asked.set(key, asking = ask('sys.schemas', { [kind]: [name] }).then((answer) => {
-              schemas = schemas.with(answer.fingerprint, kind, name, answer[kind]?.[name])
-              cache.set(schemas)
-            }).finally(() => asked.delete(key)))
-          }
-          return asking
-        }
-      }
+      const isKnown = fingerprint === offered?.fingerprint
+      const schemas = isKnown ? offered! : new Schemas({ version: 1, serverType: '', routes: {}, pushes: {}, ...set, fingerprint })
+      if (!isKnown) cache.set(schemas)
+      return fetching(schemas, cache, host)
     }
+  }
+}
+
+/** Asks for the schemas that are not there when they are first needed. */
+function fetching (schemas: Schemas, cache: SchemaCache, host: CodecHost): ClientCodec {
+  const fetches = new Map<string, Promise<void>>()
+  const exchange = new Exchange(host, (push) => lack('pushes', push)?.catch((error: unknown) => host.fail(error)))
+  function lack (kind: 'routes' | 'pushes', name: string): Promise<void> | undefined {
+    if (schemas.has(kind, name)) return
+    const key = `${kind} ${name}`
+    let fetch = fetches.get(key)
+    if (fetch === undefined) {
+      fetches.set(key, fetch = exchange.ask('sys.schemas', { [kind]: [name] }).then((answer) => {
+        schemas = schemas.with(answer.fingerprint, kind, name, answer[kind]?.[name])
+        cache.set(schemas)
+      }).finally(() => fetches.delete(key)))
+    }
+    return fetch
+  }
+  return {
+    ...codecOf(() => schemas),
+    ready: (route) => exchange.sending(lack('routes', route)),
+    close: () => exchange.close()
   }
 }
 
 /** What no schema is known for is sent without bytes: the server says what is wrong with it. */
 function codecOf (current: () => Schemas): ClientCodec {
   return {
-    encode: (route, _, value) => isSystem(route) ? encodeJson(value) : current().route(route)?.body.encode(value) ?? EMPTY,
+    encode: (route, _, value) => current().route(route)?.body.encode(value) ?? EMPTY,
     decode (route, kind, bytes) {
-      if (kind === 'error') return errors.decode(bytes)
-      if (isSystem(route)) return decodeJson(bytes)
+      if (kind === 'error') return decodeError(bytes)
       if (kind === 'response') return current().route(route)?.response.decode(bytes)
       const codec = current().push(route)
       if (codec === undefined) throw createError('PIT_ERR_CLIENT_SCHEMA', [`none for the push ${route}`])
       return codec.decode(bytes)
     }
   }
-}
-
-const errors = compileCodec(errorSchema)
-
-/** The server answers each part, or says what is wrong with the contract and closes. */
-function upload (contract: ContractFile, ask: Ask): Promise<unknown> {
-  const text = JSON.stringify(contract)
-  const of = Math.ceil(text.length / PART)
-  return Promise.all(Array.from({ length: of }, (_, i) => ask('sys.contract', { part: i + 1, of, text: text.slice(i * PART, (i + 1) * PART) })))
 }

@@ -1,0 +1,101 @@
+import { compileCodec, errorSchema } from '../../lib/avro/codec.ts'
+import { PitayaError } from '../../lib/pitaya-error.ts'
+import { createError } from '../../lib/protocol/errors.ts'
+import { encodeMessage, MessageType } from '../../lib/protocol/message.ts'
+import type { CodecHost } from '../codec.ts'
+import type { MessageSink } from '../inbox.ts'
+import { decodeJson, encodeJson } from '../json.ts'
+
+/** Ids of the application's requests begin at 1. */
+const FIRST_ID = 2 ** 31
+const ASK_MS = 10_000
+
+const errors = compileCodec(errorSchema)
+
+/** The payload of an answer that is an error. */
+export function decodeError (data: Uint8Array): any { return errors.decode(data) }
+
+interface Asked { resolve (answer: unknown): void, reject (error: Error): void, readonly timer: ReturnType<typeof setTimeout> }
+
+/** What a codec asks its server, and the messages that wait meanwhile: in order, either way. */
+export class Exchange implements MessageSink {
+  #host: CodecHost
+  #sink: MessageSink
+  #asked = new Map<number, Asked>()
+  #nextId = FIRST_ID
+  #incoming: Promise<void> | undefined
+  #outgoing: Promise<void> | undefined
+  #lackOfPush: (push: string) => Promise<void> | undefined
+
+  /** @param lackOfPush what a push waits for */
+  constructor (host: CodecHost, lackOfPush: (push: string) => Promise<void> | undefined) {
+    this.#host = host
+    this.#sink = host.inbox.sink
+    host.inbox.sink = this
+    this.#lackOfPush = lackOfPush
+  }
+
+  /** Makes a request of the server's own, with JSON in and out. It waits for no other message. */
+  ask (route: string, body: unknown): Promise<any> {
+    const id = this.#nextId++
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => this.#take(id)?.reject(createError('PIT_ERR_CLIENT_TIMEOUT', [ASK_MS])), ASK_MS)
+      this.#asked.set(id, { resolve, reject, timer })
+      this.#host.send(encodeMessage({ type: MessageType.request, id, route, data: encodeJson(body) }))
+    })
+  }
+
+  /** When a message may be sent that lacks this; undefined: now. */
+  sending (lack: Promise<void> | undefined): Promise<void> | undefined {
+    const before = this.#outgoing
+    if (lack === undefined && before === undefined) return
+    const turn = Promise.all([lack, before]).then(() => {})
+    // The message is sent in the step after that.
+    const sent = Promise.allSettled([before, turn]).then(() => { if (this.#outgoing === sent) this.#outgoing = undefined })
+    this.#outgoing = sent
+    return turn
+  }
+
+  /** Keeps what comes until this is done. */
+  hold (done: Promise<void>): void { this.#queue(() => {}, done) }
+
+  onResponse (id: number, data: Uint8Array, isError: boolean): void {
+    const asked = this.#take(id)
+    if (asked === undefined) this.#pass(data, (data) => this.#sink.onResponse(id, data, isError))
+    else if (!isError) asked.resolve(decodeJson(data))
+    else {
+      const { code, msg, metadata } = decodeError(data)
+      asked.reject(new PitayaError(code, msg, metadata))
+    }
+  }
+
+  onPush (route: string, data: Uint8Array): void {
+    this.#pass(data, (data) => this.#sink.onPush(route, data), this.#lackOfPush(route))
+  }
+
+  close (): void {
+    const error = createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'not connected: nothing was sent', metadata: { executed: 'no' } })
+    for (const id of [...this.#asked.keys()]) this.#take(id)!.reject(error)
+  }
+
+  #take (id: number): Asked | undefined {
+    const asked = this.#asked.get(id)
+    if (asked === undefined) return
+    this.#asked.delete(id)
+    clearTimeout(asked.timer)
+    return asked
+  }
+
+  #pass (data: Uint8Array, step: (data: Uint8Array) => void, lack?: Promise<void>): void {
+    if (lack === undefined && this.#incoming === undefined) { step(data); return }
+    const copy = data.slice()
+    this.#queue(() => step(copy), lack)
+  }
+
+  #queue (step: () => void, lack: Promise<void> | undefined): void {
+    const passed = Promise.all([lack, this.#incoming]).then(() => { if (!this.#host.isEnded) step() })
+      .catch((error: unknown) => this.#host.onUnreadable(error))
+      .then(() => { if (this.#incoming === passed) this.#incoming = undefined })
+    this.#incoming = passed
+  }
+}

@@ -1,4 +1,5 @@
 import { compileCodec, errorSchema } from '../../lib/avro/codec.ts'
+import { schemaError } from '../../lib/avro/errors.ts'
 import { createError } from '../../lib/protocol/errors.ts'
 import { isSystem, type Ask, type ClientCodec, type ClientSerializer } from '../codec.ts'
 import { decodeJson, EMPTY, encodeJson } from '../json.ts'
@@ -76,7 +77,7 @@ function codecOf (current: () => Schemas): ClientCodec {
       if (isSystem(route)) return decodeJson(bytes)
       if (kind === 'response') return current().route(route)?.response.decode(bytes)
       const codec = current().push(route)
-      if (codec === undefined) throw createError('PIT_ERR_CLIENT_SCHEMA', [`none for the push ${route}`])
+      if (codec === undefined) throw schemaError(`none for the push ${route}`)
       return codec.decode(bytes)
     }
   }

@@ -6,7 +6,7 @@ interface Waiting {
   reject (error: unknown): void
   readonly timer: ReturnType<typeof setTimeout>
   readonly signal: AbortSignal | undefined
-  onAbort: (() => void) | undefined
+  onAbort (): void
 }
 
 /** Requests that wait for their answers, by id. Whatever ends one of them frees all that it held. */
@@ -17,8 +17,8 @@ export class PendingRequests {
   add (id: number, route: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.take(id)?.reject(createError('PIT_ERR_CLIENT_TIMEOUT', [timeoutMs])), timeoutMs)
-      const onAbort = signal === undefined ? undefined : () => this.take(id)?.reject(signal.reason)
-      if (onAbort !== undefined) signal!.addEventListener('abort', onAbort)
+      const onAbort = (): void => this.take(id)?.reject(signal!.reason)
+      signal?.addEventListener('abort', onAbort)
       this.#waiting.set(id, { route, resolve, reject, timer, signal, onAbort })
     })
   }
@@ -26,14 +26,13 @@ export class PendingRequests {
   /** The request of an answer; undefined when nobody waits for it any more. */
   take (id: number): Waiting | undefined {
     const waiting = this.#waiting.get(id)
-    if (waiting === undefined) return undefined
     this.#waiting.delete(id)
-    clearTimeout(waiting.timer)
-    if (waiting.onAbort !== undefined) waiting.signal!.removeEventListener('abort', waiting.onAbort)
+    clearTimeout(waiting?.timer)
+    waiting?.signal?.removeEventListener('abort', waiting.onAbort)
     return waiting
   }
 
   rejectAll (error: Error): void {
-    for (const id of [...this.#waiting.keys()]) this.take(id)!.reject(error)
+    for (const id of this.#waiting.keys()) this.take(id)!.reject(error)
   }
 }

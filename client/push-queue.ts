@@ -23,10 +23,11 @@ export class PushQueue<T> implements PushIterator<T> {
 
   add (message: T): void {
     const resolve = this.#asking.shift()
-    if (resolve !== undefined) { resolve({ done: false, value: message }); return }
-    if (this.#messages.push(message) <= this.#limit) return
-    this.#messages.shift()
-    this.dropped++
+    if (resolve !== undefined) resolve({ done: false, value: message })
+    else if (this.#messages.push(message) > this.#limit) {
+      this.#messages.shift()
+      this.dropped++
+    }
   }
 
   /** No more will come; what waits can still be had. */
@@ -36,10 +37,10 @@ export class PushQueue<T> implements PushIterator<T> {
     for (const resolve of this.#asking.splice(0)) resolve({ done: true, value: undefined })
   }
 
-  next (): Promise<Result<T>> {
-    if (this.#messages.length > 0) return Promise.resolve({ done: false, value: this.#messages.shift() as T })
-    if (this.#isEnded) return Promise.resolve({ done: true, value: undefined })
-    return new Promise((resolve) => { this.#asking.push(resolve) })
+  async next (): Promise<Result<T>> {
+    if (this.#messages.length > 0) return { done: false, value: this.#messages.shift()! }
+    if (this.#isEnded) return { done: true, value: undefined }
+    return await new Promise((resolve) => { this.#asking.push(resolve) })
   }
 
   return (): Promise<Result<T>> {

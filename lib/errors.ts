@@ -1,7 +1,12 @@
+import { avroErrors } from './avro/errors.ts'
 import { errorOf, type ErrorDetails, type ErrorRow, type PitayaError } from './pitaya-error.ts'
-import { clientErrors, messageErrors, packetErrors, protocolErrors } from './protocol/errors.ts'
+import { protocolErrors } from './protocol/errors.ts'
 
 export { isPitayaError, PitayaError } from './pitaya-error.ts'
+
+const {
+  PIT_ERR_PACKET_TYPE, PIT_ERR_PACKET_SIZE, PIT_ERR_HANDSHAKE, PIT_ERR_BODY, PIT_ERR_CLIENT_TIMEOUT, PIT_ERR_CLIENT_CLOSED, ...messageErrors
+} = protocolErrors
 
 /**
  * The one table of errors. A row: HTTP-like status, text with `%s` places, and for errors that end a connection the close reason.
@@ -27,7 +32,8 @@ const table = {
   PIT_ERR_SERVER_ID: { status: 500, text: 'fastify-pitaya: server id "%s" is held by another living server: give this one an id of its own (serverId)' },
 
   // wire: what arrived cannot be read; the connection is closed with 4500
-  ...packetErrors,
+  PIT_ERR_PACKET_TYPE,
+  PIT_ERR_PACKET_SIZE,
   PIT_ERR_PACKET_HEADER: { status: 400, text: 'invalid header', close: 'badPacket' },
   PIT_ERR_PACKET_TRUNCATED: { status: 400, text: 'received less data than expected', close: 'badPacket' },
   ...messageErrors,
@@ -40,7 +46,7 @@ const table = {
   PIT_ERR_DRAINING: { status: 503, text: 'server is shutting down' },
 
   // handshake
-  PIT_ERR_HANDSHAKE: protocolErrors.PIT_ERR_HANDSHAKE,
+  PIT_ERR_HANDSHAKE,
   PIT_ERR_HANDSHAKE_REFUSED: { status: 401, text: '%s', close: 'handshakeRejected' },
   PIT_ERR_HANDSHAKE_TIMEOUT: { status: 408, text: 'handshake time-out', close: 'handshakeTimeout' },
   PIT_ERR_FULL: { status: 503, text: 'server is full', close: 'overload' },
@@ -50,7 +56,7 @@ const table = {
   PIT_ERR_ROUTE: { status: 400, text: 'invalid route' },
   PIT_ERR_REQUEST_ID: { status: 400, text: 'request id 0 can not be answered' },
   PIT_ERR_NOTIFY_ROUTE: { status: 400, text: 'tried to request a notify route' },
-  PIT_ERR_BODY: protocolErrors.PIT_ERR_BODY,
+  PIT_ERR_BODY,
   PIT_ERR_NOT_FOUND: { status: 404, text: 'pitaya/handler: %s not found' },
   PIT_ERR_NO_SERVER: { status: 503, text: 'no servers available of this type' },
   PIT_ERR_NULL_REPLY: { status: 500, wire: 'PIT-000', text: 'reply must not be null' },
@@ -103,7 +109,9 @@ const table = {
   PIT_ERR_ADMIN_RATE: { status: 429, text: 'too many failed attempts: wait a minute' },
 
   // client
-  ...clientErrors
+  PIT_ERR_CLIENT_TIMEOUT,
+  PIT_ERR_CLIENT_CLOSED,
+  ...avroErrors
 } as const satisfies Record<string, ErrorRow>
 
 /**

@@ -25,12 +25,15 @@ export class PitayaError extends Error {
    * @param message what the client may read
    * @param metadata text by text, sent along
    */
-  constructor (code: string, message = '', metadata?: Metadata, options?: { statusCode?: number, cause?: unknown, row?: ErrorRow }) {
-    super(message, options?.cause === undefined ? undefined : { cause: options.cause })
+  constructor (
+    code: string, message = '', metadata?: Metadata,
+    { cause, row, statusCode = row?.status ?? 400 }: { statusCode?: number, cause?: unknown, row?: ErrorRow } = {}
+  ) {
+    super(message, cause === undefined ? undefined : { cause })
     this.code = code
     this.metadata = metadata
-    this.#row = options?.row
-    this.statusCode = options?.statusCode ?? options?.row?.status ?? 400
+    this.#row = row
+    this.statusCode = statusCode
   }
 
   get [brand] (): true { return true }

@@ -1,4 +1,5 @@
 import { compileCodec, Writer, type AvroCodec, type AvroSchema } from '../../lib/avro/codec.ts'
+import { schemaError } from '../../lib/avro/errors.ts'
 import { routeKey, type PartSchema, type RouteSchemas } from '../../lib/contract/set.ts'
 import { createError } from '../../lib/protocol/errors.ts'
 import { EMPTY } from '../json.ts'
@@ -29,7 +30,7 @@ export class Schemas {
   constructor (set: ContractFile) {
     const { fingerprint, serverType, routes, pushes } = Object(set) as Partial<ContractFile>
     if (typeof fingerprint !== 'string' || typeof serverType !== 'string' || Object(routes) !== routes || Object(pushes) !== pushes) {
-      throw createError('PIT_ERR_CLIENT_SCHEMA', ['no contract: npx fastify-pitaya contract makes one'])
+      throw schemaError('no contract: npx fastify-pitaya contract makes one')
     }
     this.fingerprint = fingerprint
     this.#serverType = serverType

@@ -1,3 +1,4 @@
+import { schemaError } from '../../lib/avro/errors.ts'
 import type { PitayaError } from '../../lib/pitaya-error.ts'
 import { createError } from '../../lib/protocol/errors.ts'
 import type { ClientCodec, ClientSerializer, CodecHost } from '../codec.ts'
@@ -103,7 +104,7 @@ function codecOf (current: () => Schemas): ClientCodec {
       if (kind === 'error') return decodeError(bytes)
       if (kind === 'response') return current().route(route)?.response.decode(bytes)
       const codec = current().push(route)
-      if (codec === undefined) throw createError('PIT_ERR_CLIENT_SCHEMA', [`none for the push ${route}`])
+      if (codec === undefined) throw schemaError(`none for the push ${route}`)
       return codec.decode(bytes)
     }
   }

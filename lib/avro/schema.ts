@@ -1,5 +1,5 @@
-import { createError } from '../protocol/errors.ts'
 import type { AvroSchema } from '../serializers/avro-schema.ts'
+import { schemaError } from './errors.ts'
 
 export type { AvroSchema } from '../serializers/avro-schema.ts'
 
@@ -181,5 +181,5 @@ function isName (value: unknown): value is string {
 }
 
 function refuse (path: string, reason: string): never {
-  throw createError('PIT_ERR_CLIENT_SCHEMA', [path === '' ? reason : `${path.slice(0, MAX_PATH)}: ${reason}`])
+  throw schemaError(path === '' ? reason : `${path.slice(0, MAX_PATH)}: ${reason}`)
 }

@@ -73,42 +73,33 @@ export interface HandshakeAnswer {
  * @throws PIT_ERR_HANDSHAKE with the path of a field that is there and wrong
  */
 export function parseHandshakeAnswer (value: unknown): HandshakeAnswer {
-  const answer = objectAt(value, 'answer')
-  const sys = objectAt(answer.sys ?? {}, 'sys')
-  const dict = new Map<string, number>()
-  for (const [route, code] of Object.entries(objectAt(sys.dict ?? {}, 'sys.dict'))) {
-    if (!Number.isInteger(code) || Number(code) < 0 || Number(code) > 0xffff) refuse('sys.dict')
-    dict.set(route, Number(code))
-  }
-  const error = answer.error === undefined ? undefined : objectAt(answer.error, 'error')
+  const answer = check(value, 'object', 'answer')
+  const sys = check(answer.sys ?? {}, 'object', 'sys')
+  const dict = check(sys.dict ?? {}, 'object', 'sys.dict')
+  for (const code of Object.values(dict)) if (code !== (check(code, 'number', 'sys.dict') & 0xffff)) refuse('sys.dict')
+  const error = answer.error === undefined ? undefined : check(answer.error, 'object', 'error')
   return {
-    code: numberAt(answer.code, 'code'),
-    dict,
-    heartbeatSeconds: numberAt(sys.heartbeat ?? 0, 'sys.heartbeat'),
-    serializer: textAt(sys.serializer ?? 'json', 'sys.serializer'),
+    code: check(answer.code, 'number', 'code'),
+    dict: new Map(Object.entries(dict) as Array<[string, number]>),
+    heartbeatSeconds: check(sys.heartbeat ?? 0, 'number', 'sys.heartbeat'),
+    serializer: check(sys.serializer ?? 'json', 'string', 'sys.serializer'),
     error: error && {
-      code: textAt(error.code, 'error.code'),
-      msg: textAt(error.msg ?? '', 'error.msg'),
-      metadata: objectAt(error.metadata ?? {}, 'error.metadata') as Record<string, string>
+      code: check(error.code, 'string', 'error.code'),
+      msg: check(error.msg ?? '', 'string', 'error.msg'),
+      metadata: check(error.metadata ?? {}, 'object', 'error.metadata') as Record<string, string>
     },
-    retryAfterMs: answer.retryAfterMs === undefined ? undefined : numberAt(answer.retryAfterMs, 'retryAfterMs'),
+    retryAfterMs: answer.retryAfterMs === undefined ? undefined : check(answer.retryAfterMs, 'number', 'retryAfterMs'),
     sys
   }
 }
 
-function objectAt (value: unknown, path: string): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) refuse(path)
-  return value as Record<string, unknown>
-}
+interface Kinds { object: Record<string, unknown>, number: number, string: string }
 
-function numberAt (value: unknown, path: string): number {
-  if (typeof value !== 'number' || !(value >= 0)) refuse(path)
-  return value
-}
-
-function textAt (value: unknown, path: string): string {
-  if (typeof value !== 'string') refuse(path)
-  return value
+/** The value, if it is of that kind: an object is no list, a number not negative. */
+function check<K extends keyof Kinds> (value: unknown, kind: K, path: string): Kinds[K] {
+  const type: string = typeof value
+  if (type !== kind || value === null || Array.isArray(value) || (kind === 'number' && (value as number) < 0)) refuse(path)
+  return value as Kinds[K]
 }
 
 function refuse (path: string): never {

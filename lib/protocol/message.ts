@@ -14,6 +14,8 @@ const TYPE_MASK = 0x07
 export const COMPRESSED_BIT = 0x10
 const ERROR_BIT = 0x20
 const MIN_BYTES = 2
+/** Flag, id, and the length or the code of a route. */
+const MAX_HEAD_BYTES = 1 + 8 + 2
 
 /** Where the parts of a message lie in the bytes it was read from. Made to be used again and again. */
 export interface MessageView {
@@ -70,26 +72,25 @@ export function decodeMessage (bytes: Uint8Array, start: number, end: number, vi
   if (type > MessageType.push) throw createError('PIT_ERR_MESSAGE_TYPE')
   let at = start + 1
   let id = 0
-  if (type === MessageType.request || type === MessageType.response) {
+  if (hasId(type)) {
     id = bytes[at++]!
     if (id > 0x7f) {
-      id = readLongId(bytes, at, end, id & 0x7f)
-      at += varintSize(id) - 1
+      at = readLongId(bytes, at, end, view, id & 0x7f)
+      id = view.id
     }
   }
   let routeCode = -1
   let routeStart = at
   if (type !== MessageType.response) {
     if ((flag & ROUTE_CODE_BIT) !== 0) {
-      if (end - at < 2) throw createError('PIT_ERR_MESSAGE')
       routeCode = bytes[at]! << 8 | bytes[at + 1]!
       at = routeStart = at + 2
     } else {
-      if (at >= end) throw createError('PIT_ERR_MESSAGE')
       routeStart = at + 1
       at = routeStart + bytes[at]!
-      if (at > end) throw createError('PIT_ERR_MESSAGE')
     }
+    // NaN where the bytes end.
+    if (!(at <= end)) throw createError('PIT_ERR_MESSAGE')
   }
   view.type = type as MessageType
   view.id = id
@@ -102,20 +103,26 @@ export function decodeMessage (bytes: Uint8Array, start: number, end: number, vi
   view.isError = (flag & ERROR_BIT) !== 0
 }
 
-/** The rest of an id whose first byte, of value `id`, said that more follow. */
-function readLongId (bytes: Uint8Array, from: number, end: number, id: number): number {
+/** Reads into the view the rest of an id whose first byte, of value `first`, said that more follow. Returns the place after it. */
+function readLongId (bytes: Uint8Array, from: number, end: number, view: MessageView, first: number): number {
+  let id = first
   let factor = 0x80
-  for (let at = from; at < end; at++) {
-    const byte = bytes[at]!
-    // Multiplied, not shifted: shifts end at 32 bits. Ids are exact up to the check, since factor is at most 2^49.
+  // Ids are exact up to the check, since factor is at most 2^49.
+  for (let at = from; at < end && factor <= 2 ** 49; factor *= 0x80) {
+    const byte = bytes[at++]!
+    // Multiplied, not shifted: shifts end at 32 bits.
     id += (byte & 0x7f) * factor
-    if (id > Number.MAX_SAFE_INTEGER) break
-    if (byte === 0) break
-    if (byte < 0x80) return id
-    if (factor === 2 ** 49) break
-    factor *= 0x80
+    if (byte === 0 || id > Number.MAX_SAFE_INTEGER) break
+    if (byte < 0x80) {
+      view.id = id
+      return at
+    }
   }
   throw createError('PIT_ERR_MESSAGE_ID')
+}
+
+function hasId (type: number): boolean {
+  return type === MessageType.request || type === MessageType.response
 }
 
 function varintSize (value: number): number {
@@ -155,31 +162,30 @@ export interface MessageFields {
  * @throws PIT_ERR_MESSAGE_TYPE, PIT_ERR_MESSAGE_ID, PIT_ERR_ROUTE_SIZE (above 255 bytes), PIT_ERR_ROUTE_CODE
  */
 export function encodeMessage (fields: MessageFields): Uint8Array {
-  const { type, id = 0, routeCode, data } = fields
+  const { type, id = 0, route = '', routeCode, data } = fields
   if (type < MessageType.request || type > MessageType.push) throw createError('PIT_ERR_MESSAGE_TYPE')
-  const hasId = type === MessageType.request || type === MessageType.response
-  const hasCode = type !== MessageType.response && routeCode !== undefined
-  const route = type === MessageType.response || hasCode ? undefined : encodeUtf8(fields.route ?? '')
-  if (hasId && !(Number.isSafeInteger(id) && id >= 0)) throw createError('PIT_ERR_MESSAGE_ID')
-  if (hasCode && !(Number.isInteger(routeCode) && routeCode >= 0 && routeCode <= 0xffff)) throw createError('PIT_ERR_ROUTE_CODE')
-  if (route !== undefined && route.length > MAX_ROUTE_BYTES) throw createError('PIT_ERR_ROUTE_SIZE')
+  if (!(Number.isSafeInteger(id) && id >= 0)) throw createError('PIT_ERR_MESSAGE_ID')
+  const text = encodeUtf8(routeCode === undefined ? route : '')
+  if (text.length > MAX_ROUTE_BYTES) throw createError('PIT_ERR_ROUTE_SIZE')
 
-  const headSize = 1 + (hasId ? varintSize(id) : 0) + (hasCode ? 2 : 0) + (route === undefined ? 0 : 1 + route.length)
-  const message = new Uint8Array(headSize + data.length)
-  message[0] = flagOf(type, fields.isCompressed === true, fields.isError === true) | (hasCode ? ROUTE_CODE_BIT : 0)
-  let at = 1
-  if (hasId) at = writeVarint(message, at, id)
-  if (hasCode) {
-    message[at++] = routeCode >>> 8
-    message[at++] = routeCode
+  const message = new Uint8Array(MAX_HEAD_BYTES + text.length + data.length)
+  let flag = flagOf(type, fields.isCompressed === true, fields.isError === true)
+  let at = hasId(type) ? writeVarint(message, 1, id) : 1
+  if (type !== MessageType.response) {
+    if (routeCode === undefined) {
+      message[at++] = text.length
+      message.set(text, at)
+      at += text.length
+    } else {
+      if (routeCode !== (routeCode & 0xffff)) throw createError('PIT_ERR_ROUTE_CODE')
+      flag |= ROUTE_CODE_BIT
+      message[at++] = routeCode >>> 8
+      message[at++] = routeCode
+    }
   }
-  if (route !== undefined) {
-    message[at++] = route.length
-    message.set(route, at)
-    at += route.length
-  }
+  message[0] = flag
   message.set(data, at)
-  return message
+  return message.subarray(0, at + data.length)
 }
 
 /** Bytes that stand before the data of a response with this id; the packet's header is not counted. */

@@ -8,7 +8,7 @@ export const HEADER_BYTES = 4
 /** The longest body that three bytes can announce: 16 MiB less one byte. */
 export const MAX_BODY_BYTES = 0xffffff
 
-const LAST_TYPE = PacketType.kick
+const EMPTY = new Uint8Array(0)
 /** First size of the buffer that gathers a body arriving in small pieces. */
 const FIRST_GATHER_BYTES = 64
 
@@ -21,10 +21,6 @@ export interface PacketSink {
   onPacket (type: PacketType, bytes: Uint8Array, start: number, end: number): boolean
 }
 
-// What the decoder waits for; 1 to 3: a byte of the length.
-const TYPE = 0
-const BODY = 4
-
 /**
  * Reads packets from a byte stream that may be cut anywhere.
  *
@@ -34,18 +30,18 @@ const BODY = 4
 export class PacketDecoder {
   /** The longest body let through, in bytes. May be changed between packets, also by the sink. */
   maxBodyBytes: number
-  #state = TYPE
   #type = 0
   #length = 0
-  #filled = 0
-  #body: Uint8Array | undefined
+  /** Bytes had of a packet that is not whole, its header's included. */
+  #had = 0
+  #body = EMPTY
 
   constructor (maxBodyBytes: number) {
     this.maxBodyBytes = maxBodyBytes
   }
 
   /** True when no packet is half read. */
-  get isBetweenPackets (): boolean { return this.#state === TYPE }
+  get isBetweenPackets (): boolean { return this.#had === 0 }
 
   /**
    * Reads a chunk, which the decoder does not keep.
@@ -65,71 +61,57 @@ export class PacketDecoder {
   push (chunk: Uint8Array, sink: PacketSink): number {
     const end = chunk.length
     let at = 0
-    if (this.#state !== TYPE) {
-      at = this.#continue(chunk, 0)
-      if (this.#state !== TYPE) return at
-      if (!this.#handOn(sink)) return at
+    while (at < end) {
+      if (this.#had === 0 && end - at >= HEADER_BYTES) {
+        const type = chunk[at]!
+        const length = chunk[at + 1]! << 16 | chunk[at + 2]! << 8 | chunk[at + 3]!
+        checkHeader(type, length, this.maxBodyBytes)
+        const start = at + HEADER_BYTES
+        if (length <= end - start) {
+          at = start + length
+          if (!sink.onPacket(type, chunk, start, at)) break
+          continue
+        }
+      }
+      at = this.#gather(chunk, at)
+      const body = this.#body
+      const length = this.#length
+      if (this.#had < HEADER_BYTES + length) break
+      this.#body = EMPTY
+      this.#had = this.#length = 0
+      if (!sink.onPacket(this.#type as PacketType, body, 0, length)) break
     }
-    while (end - at >= HEADER_BYTES) {
-      const type = checkType(chunk[at]!)
-      const length = chunk[at + 1]! << 16 | chunk[at + 2]! << 8 | chunk[at + 3]!
-      if (length > this.maxBodyBytes) throw createError('PIT_ERR_PACKET_SIZE')
-      const start = at + HEADER_BYTES
-      if (length > end - start) break
-      at = start + length
-      if (!sink.onPacket(type, chunk, start, at)) return at
-    }
-    return at === end ? at : this.#continue(chunk, at)
+    return at
   }
 
-  /** Reads on in a packet that is not whole in this chunk; the state is TYPE afterwards if it ended here. */
-  #continue (chunk: Uint8Array, from: number): number {
+  /** Takes what the chunk has of a packet that is not whole in it; returns the place after that. */
+  #gather (chunk: Uint8Array, from: number): number {
     let at = from
-    while (this.#state < BODY) {
+    for (; this.#had < HEADER_BYTES; this.#had++) {
       if (at === chunk.length) return at
       const byte = chunk[at++]!
-      if (this.#state === TYPE) {
-        this.#type = checkType(byte)
-        this.#length = 0
-      } else {
-        this.#length = this.#length << 8 | byte
-      }
-      this.#state++
-      if (this.#state === BODY && this.#length > this.maxBodyBytes) throw createError('PIT_ERR_PACKET_SIZE')
+      if (this.#had === 0) this.#type = byte
+      else this.#length = this.#length << 8 | byte
+      checkHeader(this.#type, this.#length, this.maxBodyBytes)
     }
-    const missing = this.#length - this.#filled
-    const taken = Math.min(missing, chunk.length - at)
-    if (taken > 0) this.#gather(chunk, at, taken)
-    if (taken === missing) this.#state = TYPE
-    return at + taken
-  }
-
-  #gather (chunk: Uint8Array, at: number, count: number): void {
-    const needed = this.#filled + count
-    let body = this.#body
-    if (body === undefined || body.length < needed) {
-      const size = Math.max(needed, body === undefined ? FIRST_GATHER_BYTES : body.length * 2)
-      const larger = new Uint8Array(Math.min(size, this.#length))
-      if (body !== undefined) larger.set(body.subarray(0, this.#filled))
-      this.#body = body = larger
+    const filled = this.#had - HEADER_BYTES
+    const part = chunk.subarray(at, at + this.#length - filled)
+    const needed = filled + part.length
+    if (needed > this.#body.length) {
+      const larger = new Uint8Array(Math.min(this.#length, Math.max(needed, FIRST_GATHER_BYTES, 2 * this.#body.length)))
+      larger.set(this.#body)
+      this.#body = larger
     }
-    body.set(chunk.subarray(at, at + count), this.#filled)
-    this.#filled = needed
-  }
-
-  #handOn (sink: PacketSink): boolean {
-    const body = this.#body ?? EMPTY
-    this.#body = undefined
-    this.#filled = 0
-    return sink.onPacket(this.#type as PacketType, body, 0, this.#length)
+    this.#body.set(part, filled)
+    this.#had += part.length
+    return at + part.length
   }
 }
 
-const EMPTY = new Uint8Array(0)
-
-function checkType (byte: number): PacketType {
-  if (byte === 0 || byte > LAST_TYPE) throw createError('PIT_ERR_PACKET_TYPE')
-  return byte as PacketType
+/** Of half a header, the length is what there is of it: no more than all of it will be. */
+function checkHeader (type: number, length: number, maxBytes: number): asserts type is PacketType {
+  if (type < PacketType.handshake || type > PacketType.kick) throw createError('PIT_ERR_PACKET_TYPE')
+  if (length > maxBytes) throw createError('PIT_ERR_PACKET_SIZE')
 }
 
 /**
@@ -137,7 +119,6 @@ function checkType (byte: number): PacketType {
  * @throws PIT_ERR_PACKET_TYPE, PIT_ERR_PACKET_SIZE above MAX_BODY_BYTES
  */
 export function encodePacket (type: PacketType, body: Uint8Array): Uint8Array {
-  checkSize(body.length)
   const packet = new Uint8Array(HEADER_BYTES + body.length)
   writePacketHeader(packet, 0, type, body.length)
   packet.set(body, HEADER_BYTES)
@@ -149,14 +130,9 @@ export function encodePacket (type: PacketType, body: Uint8Array): Uint8Array {
  * @throws PIT_ERR_PACKET_TYPE, PIT_ERR_PACKET_SIZE above MAX_BODY_BYTES
  */
 export function writePacketHeader (target: Uint8Array, at: number, type: PacketType, bodyLength: number): void {
-  checkType(type)
-  checkSize(bodyLength)
+  checkHeader(type, bodyLength, MAX_BODY_BYTES)
   target[at] = type
   target[at + 1] = bodyLength >>> 16
   target[at + 2] = bodyLength >>> 8
   target[at + 3] = bodyLength
-}
-
-function checkSize (bodyLength: number): void {
-  if (bodyLength > MAX_BODY_BYTES) throw createError('PIT_ERR_PACKET_SIZE')
 }

@@ -13,8 +13,8 @@ const folder = join(root, 'out/snippets')
 const preload = new URL('./snippet-preload.js', import.meta.url).href
 
 /**
- * What a block is for: `file` belongs to its page's program, `run` is a program of its own, `check` is type-checked only, `project` is a file
- * or commands in a folder of the reader's own, done by test/package/new-user.test.ts.
+ * What a block is for: `file` belongs to its page's program, `run` is a program of its own, `check` is type-checked only, `project` is a
+ * file or commands in a folder of the reader's own, done by test/package/new-user.test.ts.
  */
 export type Role = 'file' | 'run' | 'check' | 'project' | ''
 

@@ -13,7 +13,7 @@ t.test('every block says what it is for', async (t) => {
     if (language === 'json') return JSON.parse(code) !== undefined
     return language === 'sh' || language === 'text'
   }
-  t.strictSame(snippets.filter((snippet) => !isClear(snippet)).map(at), [], 'ts and js: file=NAME, run or check; else json, sh or text')
+  t.strictSame(snippets.filter((snippet) => !isClear(snippet)).map(at), [], 'ts and js: file=NAME, run, check or project=NAME; else json, sh or text')
 })
 
 t.test('every page shows something that runs', async (t) => {
@@ -30,7 +30,8 @@ t.test('commands exist: scripts of package.json, files of the repository, curl',
     const [, file] = /^(?:[A-Z_]+=\S+ )*node out\/(\S+)\.js/.exec(command) ?? []
     return file === undefined ? command.startsWith('curl ') : existsSync(join(root, `${file}.ts`))
   }
-  const unknown = snippets.flatMap((snippet) => commands(snippet).filter(({ command }) => !isKnown(command)).map(({ command }) => `${at(snippet)}: ${command}`))
+  // Those of a project are run.
+  const unknown = snippets.filter(({ role }) => role !== 'project').flatMap((snippet) => commands(snippet).filter(({ command }) => !isKnown(command)).map(({ command }) => `${at(snippet)}: ${command}`))
   t.strictSame(unknown, [])
 })
 

@@ -12,8 +12,11 @@ export const root = findRoot(dirname(fileURLToPath(import.meta.url)))
 const folder = join(root, 'out/snippets')
 const preload = new URL('./snippet-preload.js', import.meta.url).href
 
-/** What a block is for: `file` belongs to its page's program, `run` is a program of its own, `check` is type-checked only. */
-export type Role = 'file' | 'run' | 'check' | ''
+/**
+ * What a block is for: `file` belongs to its page's program, `run` is a program of its own, `check` is type-checked only, `project` is a
+ * file or commands in a folder of the reader's own, done by test/package/new-user.test.ts.
+ */
+export type Role = 'file' | 'run' | 'check' | 'project' | ''
 
 export interface Snippet {
   /** Path from the root: `docs/guide-handlers.md`. */
@@ -51,10 +54,12 @@ export function extract (page: string, text = readPage(page)): Snippet[] {
   return snippets
 }
 
+const roles = ['file', 'run', 'check', 'project'] as const
+
 function createSnippet (page: string, line: number, [language = '', ...words]: string[], code: string): Snippet {
   const options = Object.fromEntries(words.map((word) => { const [name = '', value = ''] = word.split('='); return [name, value] }))
-  const role: Role = options.file !== undefined ? 'file' : options.run !== undefined ? 'run' : options.check !== undefined ? 'check' : ''
-  const isCode = language === 'ts' || language === 'js'
+  const role = roles.find((name) => options[name] !== undefined) ?? ''
+  const isCode = role !== 'project' && (language === 'ts' || language === 'js')
   const name = role === 'file' ? options.file! : `line-${line}.${language}`
   return { page, line, language, role, options, code, path: isCode ? join(folder, basename(page, '.md'), name) : '' }
 }
@@ -150,6 +155,7 @@ export function commands ({ language, code }: Snippet): Array<{ command: string,
 }
 
 function curlLines (snippet: Snippet): Array<{ command: string, comment: string }> {
+  if (snippet.role === 'project') return []
   return commands(snippet).filter(({ command }) => command.startsWith('curl '))
 }
 
@@ -234,7 +240,8 @@ async function curlAll (snippet: Snippet, ports: ReadonlyMap<number, number>): P
   return ''
 }
 
-function withPorts (text: string, ports: ReadonlyMap<number, number>): string {
+/** A text of the pages, with the ports that its servers have here. */
+export function withPorts (text: string, ports: ReadonlyMap<number, number>): string {
   return text.replace(/\b325[0-2]\b/g, (port) => String(ports.get(Number(port)) ?? port))
 }
 

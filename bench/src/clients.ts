@@ -24,7 +24,9 @@ process.stdout.write(`${JSON.stringify(await measure(job, tally))}\n`)
 process.exit()
 
 async function startSdk (): Promise<void> {
-  const client = await connect(job.url, { WebSocket, reconnect: false })
+  const serializer = job.serializer === 'json' ? 'json' : 'avro'
+  const client = await connect(job.url, { WebSocket, serializer, reconnect: false })
+  if (client.answer?.serializer !== serializer) throw new Error(`the server speaks ${client.answer?.serializer}`)
   const ask = async () => {
     while (true) count(await client.request(job.route, payload))
   }

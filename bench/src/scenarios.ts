@@ -118,6 +118,7 @@ function avro (options: Options): Scenario[] {
   ]
 }
 
+/** The bare client speaks JSON: what the SDK adds, and what Avro takes away again, stands against the least that there is. */
 function sdk (options: Options): Scenario {
   const client = (label: string, load: Partial<Load>): Entry => ({ label, server: 'fastify-pitaya', transport: 'ws', load })
   const bare = 'bare ws client'
@@ -127,9 +128,10 @@ function sdk (options: Options): Scenario {
     load: { ...echoLoad(options), mode: 'client', connections: 1, inFlight: 16 },
     entries: [
       client(bare, { client: 'ws' }),
-      client('SDK, JSON', { client: 'sdk' })
+      client('SDK, JSON', { client: 'sdk' }),
+      client('SDK, Avro', { client: 'sdk', serializer: 'avro' })
     ],
-    targets: [{ of: 'SDK, JSON', to: bare, limit: 0.5 }],
+    targets: ['SDK, JSON', 'SDK, Avro'].map((of) => ({ of, to: bare, limit: 0.5 })),
     rounds: options.rounds
   }
 }

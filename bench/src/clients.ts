@@ -11,7 +11,7 @@ import { payloads } from './messages.ts'
 import { measure, type Tally } from './window.ts'
 
 /** A new process runs no compiled code: so many requests are made before the measured window. */
-const WARM_UP = 50_000
+const WARM_UP = 20_000
 const MAX_WARM_UP_MS = 30_000
 
 const job = JSON.parse(process.argv[2] ?? '') as Job

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Broker, missing, startEtcd, startNats } from './brokers.ts'
 import { accepting, type Child, type Children, complaint, freePort, type Running } from './children.ts'
 import { Client } from './generator/client.ts'
-import { PAYLOAD } from './generator/traffic.ts'
+import { payloads } from './messages.ts'
 import { buildGo, GO_PEER } from './pitaya-go.ts'
 
 export type ClusterName = 'fastify-pitaya-cluster' | 'pitaya-go-cluster'
@@ -103,8 +103,8 @@ async function answering (url: string, members: Child[]): Promise<void> {
   for (const deadline = Date.now() + DISCOVERY_TIMEOUT_MS; !abort.signal.aborted; await sleep(100)) {
     const client = new Client(new URL(url), Buffer.alloc(4096))
     try {
-      await client.open(new URL(url), 'pitaya')
-      await client.request(ROUTE, PAYLOAD)
+      await client.greet(new URL(url))
+      await client.request(ROUTE, Buffer.from(JSON.stringify(payloads.chat)))
       return
     } catch (error) {
       if (Date.now() > deadline) throw error

@@ -3,8 +3,8 @@ import { createMessageView, decodeMessage, encodeMessage, MessageType } from '..
 import { encodePacket, PacketDecoder, PacketType } from '../../out/lib/protocol/packet.js'
 import { resolveSerializers } from '../../out/lib/serializers/index.js'
 import { Message } from './echo.ts'
-import { PAYLOAD } from './generator/traffic.ts'
 import type { CodecRow } from './job.ts'
+import { payloads } from './messages.ts'
 
 interface Operation {
   name: string
@@ -17,12 +17,13 @@ interface Operation {
 const ROUND_MS = 100
 const PIPELINED = 16
 
-const value = JSON.parse(PAYLOAD) as { name: string, content: string }
+const value = payloads.chat
+const text = Buffer.from(JSON.stringify(value))
 const operations = [...packetOperations(), ...await serializerOperations()]
 process.stdout.write(JSON.stringify(measure(operations, Number(process.argv[2] ?? 4))))
 
 function packetOperations (): Operation[] {
-  const fields = { type: MessageType.request, id: 200, route: 'room.echo', data: Buffer.from(PAYLOAD) }
+  const fields = { type: MessageType.request, id: 200, route: 'room.echo', data: text }
   const message = encodeMessage(fields)
   const packet = encodePacket(PacketType.data, message)
   const chunk = Buffer.concat(Array.from({ length: PIPELINED }, () => packet))
@@ -54,7 +55,6 @@ function packetOperations (): Operation[] {
 }
 
 async function serializerOperations (): Promise<Operation[]> {
-  const text = Buffer.from(PAYLOAD)
   const plain: Operation[] = [
     { name: 'JSON.stringify and Buffer.from, no schema', bytes: text.length, call: () => Buffer.from(JSON.stringify(value)) },
     { name: 'JSON.parse of toString, no schema', bytes: text.length, call: () => JSON.parse(text.toString()) as unknown }

@@ -1,3 +1,5 @@
+import type { MessageName } from './messages.ts'
+
 /** A process of the server, by what it is there. One that is not counted is measured and shown all the same. */
 export interface ServerProcess { name: string, pid: number, isCounted: boolean }
 
@@ -7,7 +9,7 @@ export interface Job {
   url: string
   /** `pitaya`: handshake, ack and data packets. `raw`: the same bytes, echoed by a server that does not look into them. */
   protocol: 'pitaya' | 'raw'
-  mode: 'echo' | 'fanout' | 'idle'
+  mode: 'echo' | 'fanout' | 'idle' | 'client'
   connections: number
   /** Requests outstanding per connection; in fan-out the broadcasts outstanding in all. */
   inFlight: number
@@ -16,8 +18,13 @@ export interface Job {
   warmupSeconds: number
   /** The server's processes, whose CPU time and memory are read and added up. */
   processes: ServerProcess[]
-  /** Requested in echo, notified in fan-out. */
+  /** Requested in echo and by clients, notified in fan-out. */
   route: string
+  message: MessageName
+  /** What bodies are written in. `avro`: by the schemas that the server tells; `avro-pinned`: by others, to which it adapts. */
+  serializer: 'json' | 'avro' | 'avro-pinned'
+  /** Mode `client` only: who makes the requests, in place of the generator. */
+  client?: 'sdk' | 'ws'
   /** Fan-out only: requested once by every connection before anything is measured. */
   join?: string
   /** Fan-out only: the push that counts as a delivery. */

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 
 /** The parts of the benchmark, in the order in which they run. */
-export const PARTS = ['codec', 'echo', 'async', 'cluster', 'fanout', 'idle'] as const
+export const PARTS = ['codec', 'echo', 'async', 'avro', 'sdk', 'cluster', 'fanout', 'idle'] as const
 export const CHECK = 'check-generator'
 export type Part = typeof PARTS[number] | typeof CHECK
 
@@ -24,7 +24,7 @@ parts: ${PARTS.join(', ')} (all of these unless named), ${CHECK} (needs LOADGEN)
   --rounds N       interleaved rounds (4)
   --seconds N      measured window of one run (3)
   --warmup N       seconds before it (1.5)
-  --connections N  echo, async and cluster (64)
+  --connections N  echo, async, avro and cluster (64)
   --members N      fan-out (1000)
   --idle N         connections whose memory is measured (5000)
   --quick          2 rounds of 1 s, 1,000 idle connections: to see that it runs, not to quote

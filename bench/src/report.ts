@@ -1,10 +1,10 @@
-import type { CodecRow } from './job.ts'
+import type { CodecRow, Outcome } from './job.ts'
 import type { Progress, Row } from './run.ts'
 import type { Scenario } from './scenarios.ts'
 import { ratio, type Spread, spread } from './statistics.ts'
 
 /** A target with what was measured for it; no ratio where one of the two did not run. */
-export interface Verdict { scenario: string, text: string, measured?: Spread, limit: number, unit: '×' | 'KB' }
+export interface Verdict { scenario: string, text: string, measured?: Spread, limit: number, unit: '×' | 'KB', isFloor: boolean }
 
 /** Shows on one line what is being done now; nothing where the stream is no terminal. */
 export function makeProgress (stream: NodeJS.WriteStream): Progress {
@@ -14,22 +14,33 @@ export function makeProgress (stream: NodeJS.WriteStream): Progress {
 
 /** The figure of a scenario in one run. */
 export function figures (row: Row, scenario: Scenario): number[] {
-  return row.outcomes.map((outcome) => scenario.load.mode === 'idle' ? outcome.kilobytes : outcome.cpu)
+  return row.outcomes.map((outcome) => {
+    if (scenario.load.mode === 'idle') return outcome.kilobytes
+    return scenario.load.mode === 'client' ? rateOf(outcome) : outcome.cpu
+  })
+}
+
+function rateOf ({ messages, seconds }: Outcome): number {
+  return messages / seconds
 }
 
 export function tableOf (scenario: Scenario, rows: Row[]): string {
   const base = rows[0] === undefined ? [] : figures(rows[0], scenario)
-  const isIdle = scenario.load.mode === 'idle'
-  const header = [scenario.unit, 'median', 'min … max', 'relative', ...(isIdle ? [] : ['per second', 'server', 'generator'])]
+  const { mode } = scenario.load
+  const isClient = mode === 'client'
+  const more = isClient ? ['client µs', 'server', 'client'] : ['per second', 'server', 'generator']
+  const header = [scenario.unit, 'median', 'min … max', 'relative', ...(mode === 'idle' ? [] : more)]
+  const write = (figure: number) => isClient ? Math.round(figure).toLocaleString('en') : figure.toFixed(2)
   const lines = rows.filter((row) => row.outcomes.length > 0).map((row) => {
     const values = figures(row, scenario)
     const { median, min, max } = spread(values)
     const relative = base.length === 0 ? '' : ratio(values, base).median.toFixed(2)
-    const cells = [row.entry.label, median.toFixed(2), `${min.toFixed(2)} … ${max.toFixed(2)}`, relative]
-    if (isIdle) return cells
-    const rate = spread(row.outcomes.map(({ messages, seconds }) => messages / seconds)).median
+    const cells = [row.entry.label, write(median), `${write(min)} … ${write(max)}`, relative]
+    if (mode === 'idle') return cells
+    const rate = spread(row.outcomes.map(rateOf)).median
+    const own = spread(row.outcomes.map((outcome) => outcome.generatorLoad * 1e6 / rateOf(outcome))).median
     const load = (key: 'serverLoad' | 'generatorLoad') => `${(spread(row.outcomes.map((outcome) => outcome[key])).median * 100).toFixed(0)} %`
-    return [...cells, Math.round(rate).toLocaleString('en'), load('serverLoad'), load('generatorLoad')]
+    return [...cells, isClient ? own.toFixed(2) : Math.round(rate).toLocaleString('en'), load('serverLoad'), load('generatorLoad')]
   })
   const skipped = rows.filter((row) => row.skipped !== undefined).map((row) => `  skipped: ${row.entry.label}: ${row.skipped}`)
   const title = `${scenario.title} (median of ${scenario.rounds})`
@@ -62,17 +73,17 @@ export function verdictsOf (scenario: Scenario, rows: Row[]): Verdict[] {
     const [own, others] = [values(of), to === undefined ? [] : values(to)]
     const isMeasured = own.length > 0 && (to === undefined || others.length > 0)
     const measured = !isMeasured ? undefined : to === undefined ? spread(own) : ratio(own, others)
-    return { scenario: scenario.title, text, measured, limit, unit: to === undefined ? 'KB' : '×' }
+    return { scenario: scenario.title, text, measured, limit, unit: to === undefined ? 'KB' : '×', isFloor: scenario.load.mode === 'client' }
   })
 }
 
 export function targetTable (verdicts: Verdict[]): string {
-  const lines = verdicts.map(({ scenario, text, measured, limit, unit }) => [
+  const lines = verdicts.map(({ scenario, text, measured, limit, unit, isFloor }) => [
     `${scenario}: ${text}`,
     measured === undefined ? '–' : `${measured.median.toFixed(2)} ${unit}`,
     measured === undefined ? '' : `${measured.min.toFixed(2)} … ${measured.max.toFixed(2)}`,
-    `≤ ${limit.toFixed(2)}`,
-    measured === undefined ? 'not measured' : measured.median <= limit ? 'met' : 'MISSED'
+    `${isFloor ? '≥' : '≤'} ${limit.toFixed(2)}`,
+    measured === undefined ? 'not measured' : (isFloor ? measured.median >= limit : measured.median <= limit) ? 'met' : 'MISSED'
   ])
   return ['targets', ...align([['', 'median', 'min … max', 'target', ''], ...lines])].join('\n')
 }

@@ -71,9 +71,9 @@ export async function runCodecs (rounds: number, children: Children): Promise<Co
   return JSON.parse(stdout) as CodecRow[]
 }
 
-/** One run of our generator. Rejects with its complaint. */
+/** One run of our generator, or of the client that the job names. Rejects with its complaint. */
 export async function generate (job: Job, children: Children): Promise<Outcome> {
-  const command = [process.execPath, join(import.meta.dirname, 'generator.js'), JSON.stringify(job)]
+  const command = [process.execPath, join(import.meta.dirname, job.mode === 'client' ? 'clients.js' : 'generator.js'), JSON.stringify(job)]
   const generator = children.start('generator', command)
   const timer = setTimeout(() => generator.end(), (job.warmupSeconds + job.seconds) * 1000 + GENERATOR_GRACE_MS)
   const { code, stdout, stderr } = await generator.ended

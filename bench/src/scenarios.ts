@@ -13,13 +13,16 @@ export interface Entry {
 
 export type Load = Omit<Job, 'url' | 'processes'>
 
-/** `of` is to cost at most `limit` times what `to` costs; without `to`, at most `limit` KB. */
+/**
+ * `of` is to cost at most `limit` times what `to` costs; without `to`, at most `limit` KB. Where more is better, it is to reach
+ * `limit` times what `to` reaches.
+ */
 export interface Target { of: string, to?: string, limit: number }
 
 /** One table: entries that are compared with each other in the same interleaved run. */
 export interface Scenario {
   title: string
-  unit: 'µs per message' | 'µs per delivery' | 'KB per connection'
+  unit: 'µs per message' | 'µs per delivery' | 'KB per connection' | 'requests per second'
   load: Load
   /** The first is the one the others' costs are divided by. */
   entries: Entry[]
@@ -34,6 +37,8 @@ const WS = 'plain ws'
 export function scenariosOf (part: Part, options: Options): Scenario[] {
   if (part === 'echo') return echo(options)
   if (part === 'async') return [asynchronous(options)]
+  if (part === 'avro') return avro(options)
+  if (part === 'sdk') return [sdk(options)]
   if (part === 'cluster') return cluster(options)
   if (part === 'fanout') return [1, 8].map((inFlight) => fanout(options, inFlight))
   if (part === 'idle') return [idle(options)]
@@ -87,6 +92,48 @@ function asynchronous (options: Options): Scenario {
     ],
     targets: [{ of: 'async handler', to: 'sync handler', limit: 1.25 }],
     rounds: options.rounds
+  }
+}
+
+/** The generator writes what a client of each kind would. What all of them say is the same. */
+function avro (options: Options): Scenario[] {
+  const json = 'JSON'
+  const unpinned = 'Avro'
+  const pinned = 'Avro, pinned to another schema'
+  const echoOf = (title: string, server: ServerName, load: Partial<Load>): Scenario => ({
+    title,
+    unit: 'µs per message',
+    load: { ...echoLoad(options), inFlight: 16, ...load },
+    entries: [
+      { label: json, server, transport: 'ws' },
+      { label: unpinned, server, transport: 'ws', load: { serializer: 'avro' } },
+      { label: pinned, server, transport: 'ws', load: { serializer: 'avro-pinned' } }
+    ],
+    targets: [{ of: unpinned, to: json, limit: 0.9 }, { of: pinned, to: json, limit: 1.3 }],
+    rounds: options.rounds
+  })
+  return [
+    echoOf('echo of a chat line by serializer, 16 in flight', 'fastify-pitaya', {}),
+    echoOf('echo of a record with a list by serializer, 16 in flight', 'handlers', { route: 'bench.rich', message: 'rich' })
+  ]
+}
+
+/** The bare client speaks JSON: what the SDK adds, and what Avro takes away again, stands against the least that there is. */
+function sdk (options: Options): Scenario {
+  const client = (label: string, load: Partial<Load>): Entry => ({ label, server: 'fastify-pitaya', transport: 'ws', load })
+  const bare = 'bare ws client'
+  return {
+    title: 'requests of one client over WebSocket, 16 in flight',
+    unit: 'requests per second',
+    load: { ...echoLoad(options), mode: 'client', connections: 1, inFlight: 16, seconds: options.seconds / 3, warmupSeconds: options.warmupSeconds / 3 },
+    entries: [
+      client(bare, { client: 'ws' }),
+      client('SDK, JSON', { client: 'sdk' }),
+      client('SDK, Avro', { client: 'sdk', serializer: 'avro' })
+    ],
+    targets: ['SDK, JSON', 'SDK, Avro'].map((of) => ({ of, to: bare, limit: 0.5 })),
+    // A rate takes in all that the machine does meanwhile, and more short rounds take turns in that.
+    rounds: options.rounds * 3
   }
 }
 
@@ -157,6 +204,8 @@ function echoLoad (options: Options): Load {
     inFlight: 1,
     seconds: options.seconds,
     warmupSeconds: options.warmupSeconds,
-    route: 'room.echo'
+    route: 'room.echo',
+    message: 'chat',
+    serializer: 'json'
   }
 }

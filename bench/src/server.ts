@@ -6,18 +6,21 @@ import Fastify from 'fastify'
 import { defineHandlers, request } from '../../out/lib/handler/define.js'
 import pitaya from '../../out/plugins/pitaya.js'
 import { limits, schemas } from './echo.ts'
+import { Rich } from './messages.ts'
 
 const [wsPort, tcpPort] = process.argv.slice(2).map(Number) as [number, number]
 
 const bench = defineHandlers('bench', {
   echo: request(schemas, (message) => message),
-  echoAsync: request(schemas, async (message) => message)
+  echoAsync: request(schemas, async (message) => message),
+  rich: request({ body: Rich, response: Rich }, (message) => message)
 })
 
 const app = Fastify({ logger: { level: 'warn' } })
 await app.register(pitaya, {
   serverType: 'bench',
   acceptors: { websocket: { path: '/' }, tcp: { host: '127.0.0.1', port: tcpPort } },
+  serializers: ['json', 'avro'],
   limits
 })
 app.pitaya.register(bench)

@@ -1,12 +1,16 @@
 import { connect, type Socket } from 'node:net'
 import { once } from 'node:events'
+import type { SchemaSet } from '../../../out/lib/contract/set.js'
 import * as wire from './wire.ts'
 
 const STEP_TIMEOUT_MS = 20_000
-const HANDSHAKE = '{"sys":{"platform":"linux","libVersion":"0.3.5-release","clientBuildNumber":"20","clientVersion":"2.1"},"user":{}}'
+const SYS = { platform: 'linux', libVersion: '0.3.5-release', clientBuildNumber: '20', clientVersion: '2.1' }
 
 /** Gets one packet, `data[start]` to `data[end - 1]`. The bytes are only valid during the call. */
 export type OnPacket = (data: Buffer, start: number, end: number) => void
+
+/** Of a handshake's answer, what is looked at. */
+export interface AnswerSys { need?: unknown, schemas?: { set?: SchemaSet } }
 
 /**
  * One connection of the generator. It does as little per message as it can: no object per packet, no copy but of a packet that a
@@ -56,18 +60,23 @@ export class Client {
     this.#socket.destroy()
   }
 
-  /** Connects, upgrades where the transport is a WebSocket, and for `pitaya` shakes hands and acknowledges. */
-  async open (url: URL, protocol: 'pitaya' | 'raw'): Promise<void> {
+  /** Connects, and upgrades where the transport is a WebSocket. */
+  async open (url: URL): Promise<void> {
     await once(this.#socket, 'connect')
-    if (this.#framed) {
-      const upgraded = this.#until(() => this.#upgraded)
-      this.#socket.write(wire.upgrade(url))
-      await upgraded
-    }
-    if (protocol === 'raw') return
-    const answer = await this.ask(wire.packet(wire.HANDSHAKE, Buffer.from(HANDSHAKE)), (data, start) => data[start] === wire.HANDSHAKE)
+    if (!this.#framed) return
+    const upgraded = this.#until(() => this.#upgraded)
+    this.#socket.write(wire.upgrade(url))
+    await upgraded
+  }
+
+  /** Connects, shakes hands and acknowledges. Resolves with the `sys` that the server answered. */
+  async greet (url: URL, sys: object = {}): Promise<AnswerSys> {
+    await this.open(url)
+    const greeting = Buffer.from(JSON.stringify({ sys: { ...SYS, ...sys }, user: {} }))
+    const answer = await this.ask(wire.packet(wire.HANDSHAKE, greeting), (data, start) => data[start] === wire.HANDSHAKE)
     if (!answer.includes('"code":200')) throw new Error(`handshake refused: ${answer.toString()}`)
     this.write(this.wrap(wire.packet(wire.ACK)))
+    return (JSON.parse(answer.toString('utf8', wire.HEADER_BYTES)) as { sys: AnswerSys }).sys
   }
 
   /** Sends a packet and resolves with a copy of the first packet that answers it. */
@@ -84,7 +93,7 @@ export class Client {
   }
 
   /** Requests a route and waits for its answer. Rejects when that is an error. */
-  async request (route: string, body: string): Promise<void> {
+  async request (route: string, body: Uint8Array): Promise<void> {
     const answer = await this.ask(wire.request(route, 1, body), (data, start) => {
       return data[start] === wire.DATA && ((data[start + 4] as number) & wire.TYPE_BITS) === wire.RESPONSE
     })

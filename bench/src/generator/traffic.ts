@@ -1,23 +1,19 @@
 import type { Job } from '../job.ts'
+import type { Tally } from '../window.ts'
 import type { Client } from './client.ts'
 import * as wire from './wire.ts'
 
-const NAME = 'player-00042'
-export const PAYLOAD = `{"name":"${NAME}","content":"hello everyone, this is a chat line of ordinary length"}`
 /** Ids are 2-byte varints, as in a session that has lived for a while. */
 const FIRST_ID = 200
 /** So many messages are looked at closely before the measured window. */
 const CHECKED = 64
 
-/** What the traffic counts. `messages` is read at both ends of the measured window. */
-export interface Tally { messages: number, errors: number }
-
 /** Keeps `inFlight` requests outstanding on every connection: the replies of one read are answered by one write. */
-export function startEcho (clients: Client[], job: Job, fail: (error: Error) => void): Tally {
+export function startEcho (clients: Client[], job: Job, body: Uint8Array, fail: (error: Error) => void): Tally {
   const tally: Tally = { messages: 0, errors: 0 }
   const first = clients[0] as Client
   const ids = Array.from({ length: job.inFlight }, (_, i) => FIRST_ID + i)
-  const frames = ids.map((id) => first.wrap(wire.request(job.route, id, PAYLOAD)))
+  const frames = ids.map((id) => first.wrap(wire.request(job.route, id, body)))
   const size = (frames[0] as Buffer).length
   // Twice the set, so that any run of requests is one slice. Where replies overtake each other an id is used again early: no server minds.
   const requests = Buffer.concat([...frames, ...frames])
@@ -31,7 +27,7 @@ export function startEcho (clients: Client[], job: Job, fail: (error: Error) => 
         const flags = data[start + 4] as number
         if (!isRaw && (flags & wire.TYPE_BITS) !== wire.RESPONSE) return
         if ((flags & wire.ERROR_BIT) !== 0) tally.errors++
-        if (tally.messages < CHECKED) check(data, start, end, fail)
+        if (tally.messages < CHECKED) check(data, start, end, body, fail)
         tally.messages++
         client.due++
       } else if (data[start] === wire.HEARTBEAT) {
@@ -50,10 +46,10 @@ export function startEcho (clients: Client[], job: Job, fail: (error: Error) => 
 }
 
 /** Keeps `inFlight` broadcasts outstanding: one member notifies, every member's push is a delivery. */
-export function startFanout (clients: Client[], job: Job, fail: (error: Error) => void): Tally {
+export function startFanout (clients: Client[], job: Job, body: Uint8Array, fail: (error: Error) => void): Tally {
   const tally: Tally = { messages: 0, errors: 0 }
   const sender = clients[0] as Client
-  const broadcast = sender.wrap(wire.notify(job.route, PAYLOAD))
+  const broadcast = sender.wrap(wire.notify(job.route, body))
   const heartbeat = sender.wrap(wire.packet(wire.HEARTBEAT))
   const head = Buffer.concat([Buffer.from([wire.PUSH]), wire.routeBytes(job.push as string)])
   for (const client of clients) {
@@ -61,7 +57,7 @@ export function startFanout (clients: Client[], job: Job, fail: (error: Error) =
       if (data[start] === wire.DATA) {
         // A late push of the joining phase is no delivery.
         for (let i = 0; i < head.length; i++) if (data[start + 4 + i] !== head[i]) return
-        if (tally.messages < CHECKED) check(data, start, end, fail)
+        if (tally.messages < CHECKED) check(data, start, end, body, fail)
         tally.messages++
         if (tally.messages % clients.length === 0) sender.write(broadcast)
       } else if (data[start] === wire.HEARTBEAT) {
@@ -73,7 +69,7 @@ export function startFanout (clients: Client[], job: Job, fail: (error: Error) =
   return tally
 }
 
-function check (data: Buffer, start: number, end: number, fail: (error: Error) => void): void {
+function check (data: Buffer, start: number, end: number, body: Uint8Array, fail: (error: Error) => void): void {
   const packet = data.subarray(start, end)
-  if (!packet.includes(NAME)) fail(new Error(`a reply does not carry the payload: ${packet.toString('latin1')}`))
+  if (!packet.includes(Buffer.from(body))) fail(new Error(`a reply does not carry the payload: ${packet.toString('latin1')}`))
 }

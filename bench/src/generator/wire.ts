@@ -5,6 +5,9 @@ export const HEARTBEAT = 3
 export const DATA = 4
 export const KICK = 5
 
+/** Bytes before a packet's body. */
+export const HEADER_BYTES = 4
+
 /** WebSocket opcodes. */
 export const BINARY = 2
 export const CLOSE = 8
@@ -28,12 +31,12 @@ export function packet (type: number, body: Uint8Array = Buffer.alloc(0)): Buffe
   return Buffer.concat([header, body])
 }
 
-export function request (route: string, id: number, body: string): Buffer {
-  return packet(DATA, Buffer.concat([Buffer.from([REQUEST, ...varint(id)]), routeBytes(route), Buffer.from(body)]))
+export function request (route: string, id: number, body: Uint8Array): Buffer {
+  return packet(DATA, Buffer.concat([Buffer.from([REQUEST, ...varint(id)]), routeBytes(route), body]))
 }
 
-export function notify (route: string, body: string): Buffer {
-  return packet(DATA, Buffer.concat([Buffer.from([NOTIFY]), routeBytes(route), Buffer.from(body)]))
+export function notify (route: string, body: Uint8Array): Buffer {
+  return packet(DATA, Buffer.concat([Buffer.from([NOTIFY]), routeBytes(route), body]))
 }
 
 /** A route as it stands in a message: one length byte, then its text. */

@@ -35,7 +35,7 @@ export type Connected<T extends Structures> = 0 extends 1 & T ? Client : Omit<Cl
  */
 export async function connect<T extends Structures = any> (url: string, options: ConnectOptions = {}): Promise<Connected<T>> {
   const WebSocket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
-  if (WebSocket === undefined) throw createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'this runtime has no WebSocket: pass the option WebSocket' })
+  if (WebSocket === undefined) throw createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'no WebSocket here: pass the option WebSocket' })
   return await connectOver<T>((signal) => openWebSocket(url, WebSocket, signal), options, url)
 }
 
@@ -170,7 +170,7 @@ export class Client {
       const { code = 'PIT-000', msg, metadata } = codec.decode(request.route, 'error', data) as Partial<WireError>
       request.reject(new PitayaError(code, msg, metadata))
     } catch (cause) {
-      request.reject(createError('PIT_ERR_BODY', [`the answer of ${request.route} cannot be read; with JSON, raw routes are named in the option raw`], { cause }))
+      request.reject(createError('PIT_ERR_BODY', [`the answer of ${request.route} cannot be read: name raw routes in the option raw`], { cause }))
     }
   }
 

@@ -113,7 +113,7 @@ export class Connection implements InboxOwner, CodecHost {
     }
     const serializer = this.#serializers[0]!.name
     const more = this.#serializers[0]!.sys?.()
-    const sys = { platform: 'js', libVersion: '0.1.0', clientBuildNumber: '1', clientVersion: '0.1.0', serializer, closeReason: true, ...more }
+    const sys = { platform: 'js', libVersion: '0.1.0', serializer, closeReason: true, ...more }
     this.#write(PacketType.handshake, encodeJson({ sys, user: user ?? {} }))
   }
 

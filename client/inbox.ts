@@ -1,7 +1,6 @@
 import { createMessageView, decodeMessage, MessageType } from '../lib/protocol/message.ts'
 import { PacketDecoder, PacketType, type PacketSink } from '../lib/protocol/packet.ts'
 import { decodeUtf8 } from '../lib/protocol/utf8.ts'
-import { inflateStream } from './inflate-stream.ts'
 import type { ConnectOptions } from './options.ts'
 
 const PACKET_BYTES = 1 << 20
@@ -107,6 +106,11 @@ export class Inbox implements PacketSink {
   #inflated (isCompressed: boolean, data: Uint8Array, next: (plain: Uint8Array) => void): Promise<void> | undefined {
     if (!isCompressed) next(data)
     else if (this.#inflate !== undefined) next(this.#inflate(data, this.#maxBytes))
-    else return inflateStream(data.slice(), this.#maxBytes).then((plain) => { if (!this.#owner.isEnded) next(plain) })
+    else {
+      const copy = data.slice()
+      // Most servers never compress.
+      return import('./inflate-stream.ts').then(({ inflateStream }) => inflateStream(copy, this.#maxBytes))
+        .then((plain) => { if (!this.#owner.isEnded) next(plain) })
+    }
   }
 }

@@ -1,4 +1,4 @@
-import { createError } from '../lib/protocol/errors.ts'
+import { inflateError } from '../lib/protocol/inflate-errors.ts'
 
 const MAX_BITS = 15
 /** First length (or distance) of each symbol, and how many bits are added to it: RFC 1951, 3.2.5. */
@@ -22,10 +22,10 @@ interface Huffman { readonly counts: Uint16Array, readonly symbols: Uint16Array 
 export function inflate (data: Uint8Array, maxBytes = 0x1000000): Uint8Array {
   const [method = 0, flags = 0] = data
   const isZlib = data.length >= 6 && (method & 15) === 8 && method >> 4 <= 7 && (method * 256 + flags) % 31 === 0 && (flags & 32) === 0
-  if (!isZlib) throw createError('PIT_ERR_INFLATE')
+  if (!isZlib) throw inflateError('PIT_ERR_INFLATE')
   const inflater = new Inflater(data, maxBytes)
   const output = inflater.run()
-  if (adler32(output) !== inflater.checksum()) throw createError('PIT_ERR_INFLATE')
+  if (adler32(output) !== inflater.checksum()) throw inflateError('PIT_ERR_INFLATE')
   return output
 }
 
@@ -50,7 +50,7 @@ class Inflater {
       if (type === 0) this.#stored()
       else if (type === 1) this.#compressed(huffman(fixedLengths(), 0, 288), huffman(new Uint8Array(32).fill(5), 0, 32))
       else if (type === 2) this.#dynamic()
-      else throw createError('PIT_ERR_INFLATE')
+      else throw inflateError('PIT_ERR_INFLATE')
     }
     return this.#output.subarray(0, this.#length)
   }
@@ -66,7 +66,7 @@ class Inflater {
   #bits (count: number): number {
     let value = 0
     for (let i = 0; i < count; i++) {
-      if (this.#at >= this.#data.length) throw createError('PIT_ERR_INFLATE')
+      if (this.#at >= this.#data.length) throw inflateError('PIT_ERR_INFLATE')
       value |= (this.#data[this.#at]! >> this.#bitAt & 1) << i
       if (++this.#bitAt === 8) { this.#bitAt = 0; this.#at++ }
     }
@@ -79,7 +79,7 @@ class Inflater {
 
   #put (byte: number): void {
     if (this.#length === this.#output.length) {
-      if (this.#length >= this.#maxBytes) throw createError('PIT_ERR_INFLATE_SIZE')
+      if (this.#length >= this.#maxBytes) throw inflateError('PIT_ERR_INFLATE_SIZE')
       const larger = new Uint8Array(Math.min(this.#maxBytes, 2 * this.#length + 64))
       larger.set(this.#output)
       this.#output = larger
@@ -90,7 +90,7 @@ class Inflater {
   #stored (): void {
     this.#toByte()
     const length = this.#bits(16)
-    if ((this.#bits(16) ^ 0xffff) !== length) throw createError('PIT_ERR_INFLATE')
+    if ((this.#bits(16) ^ 0xffff) !== length) throw inflateError('PIT_ERR_INFLATE')
     for (let i = 0; i < length; i++) this.#put(this.#bits(8))
   }
 
@@ -98,11 +98,11 @@ class Inflater {
     const literals = this.#bits(5) + 257
     const distances = this.#bits(5) + 1
     const codes = this.#bits(4) + 4
-    if (literals > 286 || distances > 30) throw createError('PIT_ERR_INFLATE')
+    if (literals > 286 || distances > 30) throw inflateError('PIT_ERR_INFLATE')
     const codeLengths = new Uint8Array(19)
     for (let i = 0; i < codes; i++) codeLengths[CODE_LENGTH_ORDER[i]!] = this.#bits(3)
     const lengths = this.#codeLengths(huffman(codeLengths, 0, 19), literals + distances)
-    if (lengths[256] === 0) throw createError('PIT_ERR_INFLATE')
+    if (lengths[256] === 0) throw inflateError('PIT_ERR_INFLATE')
     this.#compressed(huffman(lengths, 0, literals), huffman(lengths, literals, distances))
   }
 
@@ -111,10 +111,10 @@ class Inflater {
     for (let at = 0; at < count;) {
       const symbol = this.#symbol(code)
       if (symbol < 16) { lengths[at++] = symbol; continue }
-      if (symbol === 16 && at === 0) throw createError('PIT_ERR_INFLATE')
+      if (symbol === 16 && at === 0) throw inflateError('PIT_ERR_INFLATE')
       const length = symbol === 16 ? lengths[at - 1]! : 0
       const repeat = symbol === 16 ? 3 + this.#bits(2) : symbol === 17 ? 3 + this.#bits(3) : 11 + this.#bits(7)
-      if (at + repeat > count) throw createError('PIT_ERR_INFLATE')
+      if (at + repeat > count) throw inflateError('PIT_ERR_INFLATE')
       lengths.fill(length, at, at += repeat)
     }
     return lengths
@@ -126,13 +126,13 @@ class Inflater {
       if (symbol === 256) return
       if (symbol < 256) { this.#put(symbol); continue }
       const first = LENGTHS[symbol - 257]
-      if (first === undefined) throw createError('PIT_ERR_INFLATE')
+      if (first === undefined) throw inflateError('PIT_ERR_INFLATE')
       const length = first + this.#bits(LENGTH_BITS[symbol - 257]!)
       const distanceSymbol = this.#symbol(distances)
       const nearest = DISTANCES[distanceSymbol]
-      if (nearest === undefined) throw createError('PIT_ERR_INFLATE')
+      if (nearest === undefined) throw inflateError('PIT_ERR_INFLATE')
       const distance = nearest + this.#bits(DISTANCE_BITS[distanceSymbol]!)
-      if (distance > this.#length) throw createError('PIT_ERR_INFLATE')
+      if (distance > this.#length) throw inflateError('PIT_ERR_INFLATE')
       for (let i = 0; i < length; i++) this.#put(this.#output[this.#length - distance]!)
     }
   }
@@ -149,7 +149,7 @@ class Inflater {
       first = first + count << 1
       code <<= 1
     }
-    throw createError('PIT_ERR_INFLATE')
+    throw inflateError('PIT_ERR_INFLATE')
   }
 }
 
@@ -163,10 +163,10 @@ function huffman (lengths: Uint8Array, from: number, size: number): Huffman {
   const starts = new Uint16Array(MAX_BITS + 2)
   for (let length = 1; length <= MAX_BITS; length++) {
     left = 2 * left - counts[length]!
-    if (left < 0) throw createError('PIT_ERR_INFLATE')
+    if (left < 0) throw inflateError('PIT_ERR_INFLATE')
     starts[length + 1] = starts[length]! + counts[length]!
   }
-  if (left > 0 && !isSingle) throw createError('PIT_ERR_INFLATE')
+  if (left > 0 && !isSingle) throw inflateError('PIT_ERR_INFLATE')
   for (let i = 0; i < size; i++) {
     const length = lengths[from + i]!
     if (length !== 0) symbols[starts[length]!++] = i

@@ -1,6 +1,7 @@
 import { avroErrors } from './avro/errors.ts'
 import { errorOf, type ErrorDetails, type ErrorRow, type PitayaError } from './pitaya-error.ts'
 import { protocolErrors } from './protocol/errors.ts'
+import { inflateErrors } from './protocol/inflate-errors.ts'
 
 export { isPitayaError, PitayaError } from './pitaya-error.ts'
 
@@ -37,6 +38,7 @@ const table = {
   PIT_ERR_PACKET_HEADER: { status: 400, text: 'invalid header', close: 'badPacket' },
   PIT_ERR_PACKET_TRUNCATED: { status: 400, text: 'received less data than expected', close: 'badPacket' },
   ...messageErrors,
+  ...inflateErrors,
   PIT_ERR_PROXY_HEADER: { status: 400, text: 'invalid PROXY protocol header', close: 'badPacket' },
 
   // upgrade: answered by HTTP

@@ -9,8 +9,6 @@ export const protocolErrors = {
   PIT_ERR_MESSAGE_ID: { status: 400, text: 'invalid message id', close: 'badPacket' },
   PIT_ERR_ROUTE_CODE: { status: 400, text: 'route info not found in dictionary', close: 'badPacket' },
   PIT_ERR_ROUTE_SIZE: { status: 400, text: 'route is longer than 255 bytes', close: 'badPacket' },
-  PIT_ERR_INFLATE: { status: 400, text: 'compressed data cannot be inflated', close: 'badPacket' },
-  PIT_ERR_INFLATE_SIZE: { status: 413, text: 'compressed data inflates beyond the limit', close: 'badPacket' },
   PIT_ERR_STATE: { status: 400, text: 'packet not allowed in this state', close: 'badPacket' },
 
   PIT_ERR_HANDSHAKE: { status: 400, text: 'handshake: %s', close: 'handshakeRejected' },

@@ -61,7 +61,8 @@ export interface HandshakeAnswer {
   /** Interval; 0: no heartbeats. */
   heartbeatSeconds: number
   serializer: string
-  error: { code: string, msg: string, metadata: Record<string, string> } | undefined
+  /** Of a refusal, as it came. */
+  error: Partial<HandshakeError> | null | undefined
   retryAfterMs: number | undefined
   /** All of `sys`, for members that are not named here. */
   sys: Record<string, unknown>
@@ -77,17 +78,12 @@ export function parseHandshakeAnswer (value: unknown): HandshakeAnswer {
   const sys = check(answer.sys ?? {}, 'object', 'sys')
   const dict = check(sys.dict ?? {}, 'object', 'sys.dict')
   for (const code of Object.values(dict)) if (code !== (check(code, 'number', 'sys.dict') & 0xffff)) refuse('sys.dict')
-  const error = answer.error === undefined ? undefined : check(answer.error, 'object', 'error')
   return {
     code: check(answer.code, 'number', 'code'),
     dict: new Map(Object.entries(dict) as Array<[string, number]>),
     heartbeatSeconds: check(sys.heartbeat ?? 0, 'number', 'sys.heartbeat'),
     serializer: check(sys.serializer ?? 'json', 'string', 'sys.serializer'),
-    error: error && {
-      code: check(error.code, 'string', 'error.code'),
-      msg: check(error.msg ?? '', 'string', 'error.msg'),
-      metadata: check(error.metadata ?? {}, 'object', 'error.metadata') as Record<string, string>
-    },
+    error: answer.error as HandshakeAnswer['error'],
     retryAfterMs: answer.retryAfterMs === undefined ? undefined : check(answer.retryAfterMs, 'number', 'retryAfterMs'),
     sys
   }

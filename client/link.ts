@@ -10,7 +10,7 @@ import type { TransportOpener } from './transport.ts'
 
 /** A connection that held so long was a good one: the backoff begins anew. */
 const STABLE_MS = 10_000
-/** What a server that drains has begun it answers; what it closes with then was not begun. */
+/** Told to a client whose requests without an answer were not begun; else a server that shuts down says 4005. */
 const SHUTDOWN = 4001
 const CLOSED: CloseInfo = { code: 1000, reason: 'closed by the client' }
 

@@ -126,6 +126,7 @@ export const closes = {
   slow: { code: 4002, text: 'client does not read fast enough' },
   heartbeat: { code: 4003, text: 'no heartbeat' },
   internal: { code: 4004, text: 'internal error' },
+  unfinished: { code: 4005, text: 'server is shutting down: outcome unknown' },
   overload: { code: 4008, text: 'server is overloaded' },
   rate: { code: 4013, text: 'too many messages' },
   badPacket: { code: 4500, text: 'bad packet' },

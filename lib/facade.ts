@@ -191,7 +191,7 @@ export class Facade implements ServerFacade {
     if (await cluster.retire()) await Promise.race([delay(PROPAGATION_MS, undefined, { ref: false }), hurried])
     agents.stop()
     await Promise.race([Promise.all([agents.finishAll('shutdown'), handlers.dispatcher.idle(), cluster.parts.remotes.idle()]), hurried])
-    await agents.closeAll('shutdown', Math.max(1, this.#life.drainedAt - performance.now()))
+    await agents.shutDown(Math.max(1, this.#life.drainedAt - performance.now()))
   }
 
   #requireHook (name: string, hook: unknown): void {

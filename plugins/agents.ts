@@ -30,6 +30,7 @@ const agents: FastifyPluginAsync<{ runtime: Runtime }> = async (fastify, { runti
     view: createMessageView(),
     compressFrom,
     whenIdle: (session, done) => handlers.dispatcher.whenIdle(session, done),
+    hasBegun: (session) => handlers.dispatcher.hasBegun(session),
     onMessage: (session, view, bytes, isOverRate) => handlers.onMessage(session, view, bytes, isOverRate)
   }, given)
   fastify.decorate('pitayaAgents', pool)

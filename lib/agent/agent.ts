@@ -172,6 +172,9 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
     this.#host.whenIdle(this.session, () => this.close(reason))
   }
 
+  /** Closes now, whatever is in hand: a client whose request was begun is told that nobody knows what became of it. */
+  shutDown (): void { this.close(this.#host.hasBegun(this.session) ? 'unfinished' : 'shutdown') }
+
   /** Ends at once, without a word. */
   destroy (): void { this.#connection.destroy() }
 

@@ -106,11 +106,11 @@ export class Agents implements Acceptance {
     if (this.#agents.size > 0) await new Promise<void>((resolve) => { this.#onEmpty.push(resolve) })
   }
 
-  /** Closes every client in batches; resolves when all are gone, or after `ms`, when what is left was destroyed. */
-  async closeAll (reason: CloseReason, ms: number): Promise<void> {
+  /** Closes every client in batches, whatever it has in hand. Resolves when all are gone, or after `ms`: what is left is destroyed then. */
+  async shutDown (ms: number): Promise<void> {
     const agents = [...this.#agents]
     for (let i = 0; i < agents.length; i++) {
-      agents[i]!.close(reason)
+      agents[i]!.shutDown()
       if (i % CLOSE_BATCH === CLOSE_BATCH - 1) await new Promise((resolve) => setImmediate(resolve))
     }
     if (this.#agents.size === 0) return

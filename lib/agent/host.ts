@@ -60,6 +60,8 @@ export interface AgentHost {
   readonly onMessage: (session: Session, view: MessageView, bytes: Uint8Array, isOverRate: boolean) => void
   /** Calls back when the session has no message in hand or waiting; at once if it has none. */
   readonly whenIdle: (session: Session, done: () => void) => void
+  /** True while the session has a request that was begun and is not answered. */
+  readonly hasBegun: (session: Session) => boolean
   /** The agent's connection is gone. */
   readonly onGone: (agent: object) => void
 }

@@ -1,5 +1,6 @@
 import type { TSchema } from '@sinclair/typebox'
 import { isPitayaError } from '../errors.ts'
+import { isOwnCode, MAX_ERRORS } from '../handler/check.ts'
 import { isRaw } from '../handler/raw.ts'
 import type { HandlersDefinition, MessageSchema } from '../handler/types.ts'
 import type { UsedRemotes } from '../remote/client.ts'
@@ -140,13 +141,19 @@ function sealed (routes: Map<string, RouteContract>, pushes: Map<string, PartSch
   return { fingerprint: setFingerprint('', known, pushes), routes, pushes, remotes: new Map(), calls: new Map() }
 }
 
-interface Parts { readonly kind: RouteSchemas['kind'], readonly body: MessageSchema | undefined, readonly response: MessageSchema | undefined }
+interface Parts {
+  readonly kind: RouteSchemas['kind']
+  readonly body: MessageSchema | undefined
+  readonly response: MessageSchema | undefined
+  readonly errors?: readonly string[]
+}
 
-function schemasOf (route: string, { kind, body, response }: Parts): RouteSchemas {
+function schemasOf (route: string, { kind, body, response, errors = [] }: Parts): RouteSchemas {
   return {
     kind,
     ...body === undefined ? {} : { body: partOf(body, `${route}.body`) },
-    ...response === undefined ? {} : { response: partOf(response, `${route}.response`) }
+    ...response === undefined ? {} : { response: partOf(response, `${route}.response`) },
+    ...errors.length === 0 ? {} : { errors: sortedUnique(errors) }
   }
 }
 
@@ -179,13 +186,20 @@ function readRemotes (given: unknown, pattern: RegExp, budget: Budget): Map<stri
   return remotes
 }
 
-function readSchemas (kind: RouteSchemas['kind'], { body, response }: Record<string, unknown>, budget: Budget): RouteSchemas {
+function readSchemas (kind: RouteSchemas['kind'], { body, response, errors }: Record<string, unknown>, budget: Budget): RouteSchemas {
   return {
     kind,
     ...body === undefined ? {} : { body: readPart(body, budget) },
-    ...response === undefined ? {} : { response: readPart(response, budget) }
+    ...response === undefined ? {} : { response: readPart(response, budget) },
+    ...areErrors(errors) ? { errors: sortedUnique(errors) } : {}
   }
 }
+
+function areErrors (errors: unknown): errors is string[] {
+  return Array.isArray(errors) && errors.length > 0 && errors.length <= MAX_ERRORS && errors.every(isOwnCode)
+}
+
+function sortedUnique (texts: readonly string[]): string[] { return [...new Set(texts)].sort() }
 
 function acceptable<T> (read: () => T): T | undefined {
   try {

@@ -52,7 +52,8 @@ export class SchemaSets {
    */
   learn (serverType: string, contracts: readonly Contract[]): void {
     const known = this.#behind.get(serverType)
-    if (known?.length === contracts.length && contracts.every(({ fingerprint }, i) => known[i]!.fingerprint === fingerprint)) return
+    // Not their fingerprints: those say nothing of error codes.
+    if (known?.length === contracts.length && contracts.every((contract, i) => known[i] === contract)) return
     this.#behind.set(serverType, contracts)
     this.#current = undefined
   }

@@ -9,6 +9,8 @@ export interface RouteSchemas {
   readonly kind: 'request' | 'notify'
   readonly body?: PartSchema
   readonly response?: PartSchema
+  /** Codes of the errors that are its own, sorted: for who writes the client, and for no fingerprint. */
+  readonly errors?: readonly string[]
 }
 
 /** All that a client may call on a server and may be sent by it: a contract file, and what `sys.schemas` carries. Schemas are canonical. */

@@ -4,11 +4,14 @@ import type { HandlersDefinition, MethodDefinition } from './types.ts'
 // What defineHandlers refuses. The types refuse most of it too; this is for plain JavaScript and computed values.
 
 const COMMON = ['body', 'concurrent', 'deadlineMs', 'ratePerSecond', 'before', 'after']
-const METHOD_OPTIONS = { request: ['response', ...COMMON], notify: COMMON }
+const METHOD_OPTIONS = { request: ['response', 'errors', ...COMMON], notify: COMMON }
 const HANDLERS_OPTIONS = ['pushes', 'before', 'after']
 const MAX_NAME = 64
 const MAX_PUSH_BYTES = 255
 const MAX_DEADLINE_MS = 86_400_000
+/** Of one method. */
+export const MAX_ERRORS = 64
+const MAX_ERROR_CODE = 64
 /** How TypeBox marks its schemas. The symbol is looked up, so that this file needs no TypeBox at run time. */
 const kind = Symbol.for('TypeBox.Kind')
 
@@ -69,6 +72,7 @@ function checkDefinition (place: string, method: MethodDefinition): void {
   }
   if (method.body !== undefined) checkSchema(place, 'body', method.body)
   if (method.response !== undefined) checkSchema(place, 'response', method.response)
+  checkErrors(place, method.errors)
   if (typeof method.concurrent !== 'boolean') refuse(place, 'concurrent must be true or false')
   checkDeadline(place, method.deadlineMs)
   const { ratePerSecond } = method
@@ -76,6 +80,18 @@ function checkDefinition (place: string, method: MethodDefinition): void {
     refuse(place, 'ratePerSecond must be a number above 0')
   }
   checkHooks(place, method)
+}
+
+function checkErrors (place: string, errors: readonly unknown[]): void {
+  if (!Array.isArray(errors) || errors.length > MAX_ERRORS) refuse(place, `errors must be an array of at most ${MAX_ERRORS} codes`)
+  for (const code of errors) {
+    if (!isOwnCode(code)) refuse(place, `errors: ${JSON.stringify(code)} must have 1 to ${MAX_ERROR_CODE} characters and not begin with PIT_ERR_`)
+  }
+}
+
+/** What begins as the codes of our own table travels under another name. */
+export function isOwnCode (code: unknown): code is string {
+  return typeof code === 'string' && code.length > 0 && code.length <= MAX_ERROR_CODE && !code.startsWith('PIT_ERR_')
 }
 
 // What handlers and remotes have in common: the code says whose fault it is.

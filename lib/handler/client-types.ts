@@ -62,6 +62,13 @@ export type Answers<T extends Structures> = {
 /** Payloads by push route. */
 export type Pushes<T extends Structures> = { readonly [R in PushOf<T[number]>]: PushAt<T[number], R>['payload'] }
 
+/**
+ * Codes of the errors that a route declares, as a union: `ErrorsOf<[typeof room], 'room.join'>`; without the second, those of all routes.
+ * An answer may have others: the server's own (`PIT-...`), and those that are not declared.
+ */
+export type ErrorsOf<T extends Structures, Route extends keyof Answers<T> = keyof Answers<T>> =
+  MethodAt<T[number], Route> extends { readonly errors: ReadonlyArray<infer E> } ? E : never
+
 type RouteOf<H, Kind> = H extends Handlers<infer N, any, infer M>
   ? { [K in keyof M & string]: M[K]['kind'] extends Kind ? `${N}.${K}` : never }[keyof M & string]
   : never

@@ -18,10 +18,13 @@ declare const context: unique symbol
 export interface InContext<C> { readonly [context]: (context: C) => void }
 
 /** A method that clients call with a request. */
-export interface RequestMethod<B extends MessageSchema | undefined, R extends MessageSchema | undefined> extends MethodDefinition {
+export interface RequestMethod<
+  B extends MessageSchema | undefined, R extends MessageSchema | undefined, E extends string = never
+> extends MethodDefinition {
   readonly kind: 'request'
   readonly body: B
   readonly response: R
+  readonly errors: readonly E[]
 }
 
 /** A method that clients call with a notify. */
@@ -29,9 +32,10 @@ export interface NotifyMethod<B extends MessageSchema | undefined> extends Metho
   readonly kind: 'notify'
   readonly body: B
   readonly response: undefined
+  readonly errors: readonly never[]
 }
 
-export type Method = RequestMethod<MessageSchema | undefined, MessageSchema | undefined> | NotifyMethod<MessageSchema | undefined>
+export type Method = RequestMethod<MessageSchema | undefined, MessageSchema | undefined, string> | NotifyMethod<MessageSchema | undefined>
 export type Methods = Readonly<Record<string, Method>>
 
 /** What `request` and `notify` have in common; `Out` is what the handler returns. */
@@ -50,10 +54,12 @@ export interface MethodOptions<B extends MessageSchema | undefined, Out, C> {
   after?: ReadonlyArray<AfterHook<Out, C>>
 }
 
-export interface RequestOptions<B extends MessageSchema | undefined, R extends MessageSchema | undefined, C>
+export interface RequestOptions<B extends MessageSchema | undefined, R extends MessageSchema | undefined, C, E extends string = never>
   extends MethodOptions<B, Result<R>, C> {
   /** Schema of the answer, or `raw`. Without it the handler returns nothing. */
   response?: R
+  /** Codes of the PitayaErrors it throws, for who calls it: at most 64, each of 1 to 64 characters. Others may be thrown all the same. */
+  errors?: readonly E[]
 }
 
 export type NotifyOptions<B extends MessageSchema | undefined, C> = MethodOptions<B, unknown, C>
@@ -81,7 +87,7 @@ export interface Handlers<N extends string, P extends PushSchemas, M extends Met
 
 /** A method without its context type. */
 export type MethodOf<M> =
-  M extends RequestMethod<infer B, infer R> ? RequestMethod<B, R> :
+  M extends RequestMethod<infer B, infer R, infer E> ? RequestMethod<B, R, E> :
     M extends NotifyMethod<infer B> ? NotifyMethod<B> : never
 
 /** Names no schemas: a context type that did would be inferred into the schemas that a method leaves out. */

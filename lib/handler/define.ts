@@ -30,8 +30,9 @@ export function request<C extends AnyContext = HandlerContext<NoPushes>> (
 export function request<
   B extends MessageSchema | undefined = undefined,
   R extends MessageSchema | undefined = undefined,
-  C extends AnyContext = HandlerContext<NoPushes>
-> (options: RequestOptions<B, R, C>, handle: RequestHandler<B, R, C>): RequestMethod<B, R> & InContext<C>
+  C extends AnyContext = HandlerContext<NoPushes>,
+  E extends string = never
+> (options: RequestOptions<B, R, C, E>, handle: RequestHandler<B, R, C>): RequestMethod<B, R, E> & InContext<C>
 export function request (...args: unknown[]): unknown {
   return defineMethod('request', args)
 }
@@ -74,6 +75,7 @@ function defineMethod (kind: MethodDefinition['kind'], args: unknown[]): MethodD
     kind,
     body: options.body,
     response: options.response,
+    errors: list(options.errors),
     concurrent: options.concurrent ?? false,
     deadlineMs: options.deadlineMs,
     ratePerSecond: options.ratePerSecond,

@@ -120,6 +120,12 @@ export class Dispatcher {
     else lane.onIdle = done
   }
 
+  /** True while a request of the session runs. */
+  hasBegun (session: Session): boolean {
+    const lane = session.lane as Lane | null
+    return lane !== null && lane.running.some(({ isRequest }) => isRequest)
+  }
+
   /** Resolves when nothing runs and nothing waits. */
   async idle (): Promise<void> {
     if (this.running > 0 || this.waiting > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve))

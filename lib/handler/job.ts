@@ -12,6 +12,7 @@ export interface Job extends TimerEntry {
   next: Job | null
   state: JobState
   readonly of: Session
+  readonly isRequest: boolean
   readonly start: number
   readonly end: number
   /** When it began to wait, on the wheel. */

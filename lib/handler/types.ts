@@ -137,6 +137,8 @@ export interface MethodDefinition {
   readonly kind: 'request' | 'notify'
   readonly body: MessageSchema | undefined
   readonly response: MessageSchema | undefined
+  /** Codes of the errors that are its own, as declared. */
+  readonly errors: readonly string[]
   /** True: does not wait for the session's earlier messages; at most 8 of a session run at once. */
   readonly concurrent: boolean
   /** Milliseconds; undefined: the server's. */

@@ -3,11 +3,17 @@ import { Type } from '@sinclair/typebox'
 import { responses } from './schemas.ts'
 
 const Part = Type.Unknown({ description: 'Avro schema; "raw": bytes' })
+const Route = Type.Object({
+  kind: Type.String(),
+  body: Type.Optional(Part),
+  response: Type.Optional(Part),
+  errors: Type.Optional(Type.Unsafe<readonly string[]>(Type.Array(Type.String(), { description: 'Codes of the errors that are its own' })))
+})
 const File = Type.Object({
   version: Type.Integer(),
   fingerprint: Type.String(),
   serverType: Type.String(),
-  routes: Type.Record(Type.String(), Type.Object({ kind: Type.String(), body: Type.Optional(Part), response: Type.Optional(Part) })),
+  routes: Type.Record(Type.String(), Route),
   pushes: Type.Record(Type.String(), Part)
 })
 

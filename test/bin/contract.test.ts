@@ -21,8 +21,10 @@ const TYPEBOX = import.meta.resolve('@sinclair/typebox')
 const token = 'correct-horse-battery'
 const Text = Type.Object({ text: Type.String() })
 const record = { type: 'record', name: 'T0', fields: [{ name: 'text', type: 'string' }] }
-const room = defineHandlers('room', { pushes: { onText: Text } }, { say: request({ body: Text, response: raw }, () => Buffer.alloc(0)) })
-const routes = { 'room.say': { kind: 'request', body: record, response: 'raw' } }
+const room = defineHandlers('room', { pushes: { onText: Text } }, {
+  say: request({ body: Text, response: raw, errors: ['SAY-001'] }, () => Buffer.alloc(0))
+})
+const routes = { 'room.say': { kind: 'request', body: record, response: 'raw', errors: ['SAY-001'] } }
 const pushes = { onText: record }
 
 const folder = mkdtempSync(join(tmpdir(), 'fastify-pitaya-'))
@@ -99,7 +101,9 @@ t.test('from modules, which may keep something open', async (t) => {
     setInterval(() => {}, 1000)
     const Text = Type.Object({ text: Type.String() })
     export const limit = 5
-    export const room = defineHandlers('room', { pushes: { onText: Text } }, { say: request({ body: Text, response: raw }, () => {}) })
+    export const room = defineHandlers('room', { pushes: { onText: Text } }, {
+      say: request({ body: Text, response: raw, errors: ['SAY-001'] }, () => {})
+    })
   `))
   const second = file('shop.mjs', moduleText('export default defineHandlers(\'shop\', { buy: request(() => {}) })'))
   const { code, out, err } = await run(t, ['contract', first, second, '--type', 'lobby'])

@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { emptyFolder, installPacked, writeProject } from '../helpers/packed.ts'
 import { root } from '../helpers/vectors.ts'
 
 const run = promisify(execFile)
-const project = mkdtempSync(join(tmpdir(), 'fastify-pitaya-'))
+const project = emptyFolder(t)
 const modules = join(project, 'node_modules')
 const installed = join(root, 'node_modules')
 
@@ -55,32 +55,10 @@ export function hidden (): void {
 }
 `
 
-const SETTINGS = {
-  compilerOptions: {
-    target: 'ES2022',
-    module: 'NodeNext',
-    moduleResolution: 'NodeNext',
-    strict: true,
-    declaration: true,
-    skipLibCheck: false,
-    types: ['node'],
-    // Else TypeScript looks for what a package needs where its link leads.
-    preserveSymlinks: true
-  },
-  files: ['program.ts']
-}
-
 t.before(async () => {
-  const { stdout } = await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project], { cwd: root })
-  const [{ filename }] = JSON.parse(stdout) as [{ filename: string }]
-  const target = join(modules, 'fastify-pitaya')
-  mkdirSync(target, { recursive: true })
-  await run('tar', ['-xzf', join(project, filename), '-C', target, '--strip-components=1'])
-  linkAll(installed, modules, (name) => !name.startsWith('.') && name !== '@types')
-  mkdirSync(join(modules, '@types'))
-  linkAll(join(installed, '@types'), join(modules, '@types'), (name) => name !== 'ws')
+  await installPacked(project)
+  writeProject(project, { module: 'NodeNext', moduleResolution: 'NodeNext', declaration: true, types: ['node'] }, { 'program.ts': PROGRAM })
 })
-t.teardown(() => rmSync(project, { recursive: true, force: true }))
 
 t.test('the package carries what it needs and nothing of the repository', async (t) => {
   const files = readdirSync(join(modules, 'fastify-pitaya'), { recursive: true, encoding: 'utf8' })
@@ -93,16 +71,9 @@ t.test('the package carries what it needs and nothing of the repository', async 
 })
 
 t.test('a strict program compiles against it without types of WebSocket libraries, and runs', async (t) => {
-  writeFileSync(join(project, 'package.json'), '{"type":"module"}')
-  writeFileSync(join(project, 'program.ts'), PROGRAM)
-  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(SETTINGS))
   const { stdout } = await run(process.execPath, [join(installed, 'typescript/bin/tsc'), '--listFiles'], { cwd: project, maxBuffer: 1 << 24 })
     .catch((error: { stdout: string }) => error)
   t.strictSame(stdout.split('\n').filter((line) => /error TS|node_modules\/(@types\/)?(@fastify\/websocket|ws)\//.test(line)), [])
   const { stderr } = await run(process.execPath, ['program.js'], { cwd: project, timeout: 20_000 })
   t.equal(stderr, '')
 })
-
-function linkAll (from: string, to: string, isWanted: (name: string) => boolean): void {
-  for (const name of readdirSync(from).filter(isWanted)) symlinkSync(join(from, name), join(to, name))
-}

@@ -1,10 +1,12 @@
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import t from 'tap'
-import type { Client, CloseInfo } from '../../client/client.ts'
-import { defineHandlers, request } from '../../lib/handler/define.ts'
+import { comesBack } from '../../client/backoff.ts'
+import type { Client, CloseInfo, PitayaError } from '../../client/client.ts'
+import { defineHandlers, notify, request } from '../../lib/handler/define.ts'
 import pitaya from '../../plugins/pitaya.ts'
 import { build, eventually, rawClient, workingClient } from '../helpers/app.ts'
+import { clusterOf } from '../helpers/cluster.ts'
 import { defer, turn } from '../helpers/core.ts'
 
 /** What keeps a process from ending, apart from what the runner itself has open. */
@@ -72,7 +74,7 @@ t.test('close() waits no longer than closeMs for handlers that do not end; their
   const took = performance.now() - start
   t.ok(took >= 140 && took < 2000, `took ${took} ms`)
   t.equal(signals[0]!.aborted, true)
-  await t.rejects(answer, { code: 'PIT_ERR_CLIENT_CLOSED', metadata: { code: '4001' } })
+  await t.rejects(answer, { code: 'PIT_ERR_CLIENT_CLOSED', metadata: { code: '4005' } })
 })
 
 t.test('close() does not wait for clients that read nothing', async (t) => {
@@ -127,7 +129,7 @@ t.test('a long drain under way does not make close() late', async (t) => {
   await app.close()
   await draining
   t.ok(performance.now() - start < 2000, `took ${performance.now() - start} ms`)
-  t.match(await closeOf(client), { code: 4001 })
+  t.match(await closeOf(client), { code: 4005 })
   t.strictSame(resources(), before)
 })
 
@@ -148,6 +150,43 @@ t.test('a client that is busy gets its answers before it is closed; one that is 
   t.equal((await slow.closed()).code, 4001)
   t.strictSame(slow.packets, [], 'what came after was not begun')
   await draining
+})
+
+t.test('clients are told 4001 only if nothing of theirs was begun that is not answered', async (t) => {
+  const { room, gate } = handlers()
+  const stuck = defineHandlers('stuck', { tell: notify(() => gate.promise) })
+  const app = await build(t, { handlers: [room, stuck] })
+  const [busy, telling, idle] = [await app.pitaya.inject(), await app.pitaya.inject(), await app.pitaya.inject()]
+  const raw = await workingClient(app)
+  const asked = [busy.request('room.wait'), busy.request('room.echo', 'waits behind it')]
+  telling.notify('stuck.tell')
+  asked.push(telling.request('room.echo', 'waits behind a notify'))
+  raw.request(1, 'room.wait')
+  const ends = asked.map((request) => request.catch((error: unknown) => error))
+  await eventually(() => app.pitaya.stats.running === 3 && app.pitaya.stats.waiting === 2, 'three handlers to run')
+  await app.pitaya.drain({ timeoutMs: 100 })
+  const unknown = { code: '4005', reason: 'server is shutting down: outcome unknown' }
+  const [begun, behind, notBegun] = await Promise.all(ends) as PitayaError[]
+  t.strictSame([begun!.code, begun!.metadata], ['PIT_ERR_CLIENT_CLOSED', unknown])
+  t.strictSame([behind!.code, behind!.metadata], ['PIT_ERR_CLIENT_CLOSED', unknown], 'not told apart')
+  t.match(notBegun, { code: 'PIT_ERR_CLIENT_CLOSED', metadata: { code: '4001', executed: 'no' } })
+  t.equal((await closeOf(busy)).code, 4005)
+  t.equal((await raw.closed()).code, 4005)
+  t.equal((await closeOf(telling)).code, 4001)
+  t.equal((await closeOf(idle)).code, 4001)
+  t.ok(comesBack(4005))
+})
+
+t.test('a forwarded request that is not answered when its frontend closes was begun', async (t) => {
+  const { room } = handlers()
+  const cluster = clusterOf(t)
+  const backend = await cluster.backend({ handlers: [room] })
+  const frontend = await cluster.frontend()
+  const client = await frontend.pitaya.inject()
+  const asked = client.request('chat.room.wait').catch((error: unknown) => error)
+  await eventually(() => backend.pitaya.stats.running === 1, 'the handler to run')
+  await frontend.pitaya.drain({ timeoutMs: 100 })
+  t.match(await asked, { code: 'PIT_ERR_CLIENT_CLOSED', metadata: { code: '4005', executed: undefined } })
 })
 
 t.test('closeMs must end before Fastify gives up', async (t) => {

@@ -8,7 +8,10 @@ import { clusterOf } from '../helpers/cluster.ts'
 const admin = { token: 'correct-horse-battery' }
 const get = { url: '/admin/contract', headers: { authorization: `Bearer ${admin.token}` } }
 const Text = Type.Object({ text: Type.String() })
-const room = defineHandlers('room', { pushes: { onText: Text, onBytes: raw } }, { say: request({ body: Text, response: raw }, () => Buffer.alloc(0)) })
+const room = defineHandlers('room', { pushes: { onText: Text, onBytes: raw } }, {
+  say: request({ body: Text, response: raw, errors: ['SAY-002', 'SAY-001'] }, () => Buffer.alloc(0))
+})
+const errors = ['SAY-001', 'SAY-002']
 const record = { type: 'record', name: 'T0', fields: [{ name: 'text', type: 'string' }] }
 
 t.test('the contract file has the schemas of this server and of those behind it', async (t) => {
@@ -23,7 +26,7 @@ t.test('the contract file has the schemas of this server and of those behind it'
   t.strictSame(rest, {
     version: 1,
     serverType: 'connector',
-    routes: { 'chat.room.say': { kind: 'request', body: record, response: 'raw' }, 'gate.open': { kind: 'request' } },
+    routes: { 'chat.room.say': { kind: 'request', body: record, response: 'raw', errors }, 'gate.open': { kind: 'request' } },
     pushes: { onBytes: 'raw', onText: record }
   })
   t.equal(response.body, clusterIn(app).parts.schemas.text)
@@ -54,7 +57,7 @@ t.test('sys.schemas is answered in JSON, whatever the serializer, and errors are
     client.request(1, 'sys.schemas', { pushes: ['onText', 'onBytes', 'onNone'], routes: ['lobby.room.say'] })
     const { pushes, routes } = await client.answer(1)
     t.strictSame(pushes, { onText: record, onBytes: 'raw', onNone: null })
-    t.strictSame(routes, { 'lobby.room.say': { kind: 'request', body: record, response: 'raw' } })
+    t.strictSame(routes, { 'lobby.room.say': { kind: 'request', body: record, response: 'raw', errors } })
     client.request(2, 'sys.schemas', 'nonsense')
     const { isError, data } = await client.message()
     t.ok(isError)

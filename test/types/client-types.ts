@@ -2,7 +2,7 @@
 import { Type } from '@sinclair/typebox'
 import { connect, connectOver, type ClientTransport, type Connected, type PushIterator } from '../../client/client.ts'
 import { connectTcp } from '../../client/tcp.ts'
-import { defineHandlers, notify, raw, request, type ClashingPushes, type ClientOf } from '../../lib/handler/define.ts'
+import { defineHandlers, notify, PitayaError, raw, request, type ClashingPushes, type ClientOf, type ErrorsOf } from '../../lib/handler/define.ts'
 import type { Pitaya } from '../../plugins/pitaya.ts'
 import type { Equal } from './check.ts'
 import type { withDb } from './define.ts'
@@ -96,6 +96,31 @@ declare const clashing: ClientOf<[typeof a, typeof b]>
 clashing.on('same', () => {})
 declare const agreeing: ClientOf<[typeof a, typeof c]>
 agreeing.on('same', (value) => { is<typeof value, boolean>() })
+
+// codes of a route's errors
+export const shop = defineHandlers('shop', {
+  buy: request({ body: Type.String(), response: Type.Integer(), errors: ['SHOP-001', 'SHOP-002'] }, () => 1),
+  sell: request({ errors: ['SHOP-001', 'SHOP-003'] }, () => {}),
+  look: request(() => {})
+})
+is<ErrorsOf<[typeof room, typeof shop], 'shop.buy'>, 'SHOP-001' | 'SHOP-002'>()
+is<ErrorsOf<[typeof room, typeof shop], 'shop.look' | 'room.join'>, never>()
+is<ErrorsOf<[typeof shop]>, 'SHOP-001' | 'SHOP-002' | 'SHOP-003'>()
+// @ts-expect-error no such route
+export type NoRoute = ErrorsOf<[typeof shop], 'shop.steal'>
+export function explain (error: unknown): string {
+  if (!(error instanceof PitayaError)) throw error
+  switch (error.code as ErrorsOf<[typeof shop], 'shop.buy'>) {
+    case 'SHOP-001': return 'not enough gold'
+    case 'SHOP-002': return 'sold out'
+    // @ts-expect-error of another route
+    case 'SHOP-003': return ''
+    default: return error.message
+  }
+}
+declare const buyer: ClientOf<[typeof shop]>
+export const bought = await buyer.request('lobby.shop.buy', 'sword')
+is<typeof bought, number>()
 
 // deadlines and signals, after the body or in its place
 client.request('room.join', undefined, { timeoutMs: 100, signal: new AbortController().signal })

@@ -183,6 +183,20 @@ export const withDb = (db: Db) => defineHandlers('scores', {
 })
 is<ReturnType<typeof withDb>['methods']['best'], RequestMethod<typeof Message, typeof Answer>>()
 
+// error codes: kept as literals, beside any other option
+export const shop = defineHandlers('shop', {
+  buy: request({ body: Message, response: Answer, errors: ['SHOP-001', 'SHOP-002'] }, ({ name }) => ({ code: name.length })),
+  sell: request({ errors: ['SHOP-003'] as const }, () => {}),
+  look: request(() => {}),
+  // @ts-expect-error a code is a text
+  numbers: request({ errors: [1] }, () => {}),
+  // @ts-expect-error a notify answers no errors
+  leave: notify({ errors: ['SHOP-004'] }, () => {})
+})
+is<typeof shop['methods']['buy'], RequestMethod<typeof Message, typeof Answer, 'SHOP-001' | 'SHOP-002'>>()
+is<typeof shop['methods']['sell'], RequestMethod<undefined, undefined, 'SHOP-003'>>()
+is<typeof shop['methods']['look'], RequestMethod<undefined, undefined>>()
+
 // a handler written on its own names its context
 const say = (message: Chat, { session }: HandlerContext<{ onMessage: typeof Message }>) => session.push('onMessage', message)
 export const apart = defineHandlers('apart', { pushes: { onMessage: Message } }, { say: notify({ body: Message }, say) })

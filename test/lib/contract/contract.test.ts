@@ -62,6 +62,30 @@ t.test('what goes from server to server is in the contract, but not in its finge
   t.strictSame(decodeContract(encodeContract(contract).bytes), contract)
 })
 
+t.test('declared error codes are in the contract, sorted and once, but in no fingerprint, and break nothing', async (t) => {
+  const codes = ['SAY-002', 'SAY-001', 'SAY-002']
+  const of = (errors: string[]) => contractOf([defineHandlers('room', { say: request({ body: Text, errors }, () => {}) })])
+  const [plain, coded] = [of([]), of(codes)]
+  const schemas = { kind: 'request', body: record } as const
+  t.strictSame(coded.routes.get('room.say')!.schemas, { ...schemas, errors: ['SAY-001', 'SAY-002'] })
+  t.strictSame(plain.routes.get('room.say')!.schemas, schemas)
+  t.equal(coded.fingerprint, plain.fingerprint)
+  t.strictSame([findBreaks(coded, plain), findBreaks(plain, coded)], [[], []])
+  const encoded = encodeContract(coded)
+  t.not(encoded.name, encodeContract(plain).name, 'servers tell each other')
+  t.strictSame(decodeContract(encoded.bytes), coded)
+})
+
+t.test('of error codes from another server, what is no such list is left out', async (t) => {
+  const many = Array.from({ length: 65 }, (_, i) => `E-${i}`)
+  for (const errors of [null, {}, 'SAY-001', [], [5], [''], ['x'.repeat(65)], ['PIT_ERR_RATE'], ['SAY-001', null], many]) {
+    const { routes } = decodeContract(json({ routes: { 'room.say': { kind: 'request', body: 'int', errors } }, pushes: {} }))
+    t.strictSame(routes.get('room.say')!.schemas, { kind: 'request', body: 'int' }, JSON.stringify(errors).slice(0, 40))
+  }
+  const read = decodeContract(json({ routes: { 'room.say': { kind: 'request', errors: [...many.slice(0, 63), 'E-1'] } }, pushes: {} }))
+  t.equal(read.routes.get('room.say')!.schemas!.errors!.length, 63)
+})
+
 t.test('calls break by any difference that their bytes have', async (t) => {
   const of = (methods: any) => defineRemotes('match', methods)
   const broken = (served: any, called: any) => {

@@ -101,6 +101,15 @@ t.test('a set is fetched once, however many ask for it, and not at all when it i
   pinned.left({ id: 'b' } as ServerInfo)
 })
 
+t.test('error codes in a client\'s file, whatever they are, change neither its fingerprint nor what is read of it', async (t) => {
+  const { fingerprint, ...rest } = fileOf([Message])
+  const route = rest.routes['echo.m0']!
+  for (const errors of [['ECHO-001'], [], 'none', { a: 1 }, Array(1000).fill('ECHO-001')]) {
+    const text = JSON.stringify({ ...rest, fingerprint, routes: { 'echo.m0': { ...route, errors } } })
+    t.strictSame(readClientSet(text, fingerprint).routes.get('echo.m0'), route)
+  }
+})
+
 t.test('sets are bounded in bytes, names and parts', async (t) => {
   const sealed = (routes: Record<string, any>, pushes: Record<string, any> = {}): [string, string] => {
     const fingerprint = setFingerprint('', Object.entries(routes), Object.entries(pushes))

@@ -55,6 +55,17 @@ t.test('where two servers of a type differ, the first of their contracts counts,
   t.strictSame(Object.keys(sets.set.routes), ['game.match.added', 'game.match.join'])
 })
 
+t.test('the error codes of a route are told, also when nothing else of it changes', async (t) => {
+  const of = (errors: string[]): Contract => contractOf([defineHandlers('match', { join: request({ errors }, () => {}) })])
+  const sets = setsOf(contract('room', []))
+  sets.learn('game', [of(['FULL-001'])])
+  const { fingerprint } = sets.set
+  sets.learn('game', [of(['FULL-001', 'FULL-002'])])
+  const route = { kind: 'request', errors: ['FULL-001', 'FULL-002'] }
+  t.strictSame(ask(sets, { routes: ['game.match.join'] }).routes, { 'game.match.join': route })
+  t.strictSame([sets.set.routes, sets.set.fingerprint], [{ 'game.match.join': route }, fingerprint])
+})
+
 t.test('a set of more than 16 KiB is asked for by names', async (t) => {
   const names = Array.from({ length: 100 }, (_, i) => `method${i}`)
   const sets = setsOf(contract('room', names, ['onWide'], wide))

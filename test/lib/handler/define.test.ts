@@ -11,12 +11,13 @@ const { defineHandlers: handlers, definePitaya: pitaya, request: req, notify: no
 
 t.test('request() keeps what it was given and fills in the defaults', async (t) => {
   const handle = () => undefined
-  const options = { body: Message, response: raw, concurrent: true, deadlineMs: 5, ratePerSecond: 0.5, before: [hook], after: [hook] }
+  const options = { body: Message, response: raw, errors: ['GAME-001'], concurrent: true, deadlineMs: 5, ratePerSecond: 0.5, before: [hook], after: [hook] }
   t.strictSame(req!(options, handle), { kind: 'request', ...options, handle })
   t.strictSame(request(handle), {
     kind: 'request',
     body: undefined,
     response: undefined,
+    errors: [],
     concurrent: false,
     deadlineMs: undefined,
     ratePerSecond: undefined,
@@ -64,7 +65,7 @@ t.test('definitions are frozen, and copies: what the caller changes afterwards d
   t.equal(room.before.length, 1)
   t.equal('leave' in room.methods, false)
   const { join } = one
-  for (const value of [raw, join, join.before, join.after, room, room.pushes, room.methods, room.before, definePitaya()]) {
+  for (const value of [raw, join, join.errors, join.before, join.after, room, room.pushes, room.methods, room.before, definePitaya()]) {
     t.ok(Object.isFrozen(value))
   }
 })
@@ -126,6 +127,11 @@ t.test('names and values that cannot work are refused, naming the place and what
     ['method options that are none', () => not!('x', handle), /handler notify\(\): its options must be an object/],
     ['body without schema', method({ body: {} }), /handler room\.join: body must be a TypeBox schema or raw/],
     ['response without schema', method({ response: 'raw' }), /handler room\.join: response must be/],
+    ['errors of a notify', () => not!({ errors: ['GAME-001'] }, handle), /handler notify\(\): option "errors" is unknown/],
+    ...['GAME-001', Array(65).fill('GAME-001'), { 0: 'GAME-001' }].map((errors): [string, () => unknown, RegExp] =>
+      ['errors that are no list', method({ errors }), /handler room\.join: errors must be an array of at most 64 codes/]),
+    ...['', 'x'.repeat(65), 'PIT_ERR_RATE', 5, undefined].map((code): [string, () => unknown, RegExp] =>
+      [`code ${code}`, method({ errors: ['GAME-001', code] }), /handler room\.join: errors: .* must have 1 to 64 characters and not begin with PIT_ERR_/]),
     ['concurrent', method({ concurrent: 1 }), /handler room\.join: concurrent must be true or false/],
     ['method hooks', method({ before: {} }), /handler room\.join: before must be an array of functions/],
     ...[0, -1, 1.5, Infinity, NaN, 86_400_001, '5'].map((deadlineMs): [string, () => unknown, RegExp] =>

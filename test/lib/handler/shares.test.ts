@@ -31,6 +31,7 @@ class FakeJob implements Job {
   readonly end: number
   readonly deadlineMs: number | undefined
   readonly of: Session
+  readonly isRequest = true
   readonly isConcurrent: boolean
   readonly number: number
   readonly since: number

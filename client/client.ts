@@ -16,7 +16,7 @@ import type { ClientTransport, TransportOpener } from './transport.ts'
 import { openWebSocket, type WebSocketConstructor } from './websocket.ts'
 
 export { PitayaError } from '../lib/pitaya-error.ts'
-export type { ClientOf, PushIterator, ClientRequestOptions, Structures } from '../lib/handler/client-types.ts'
+export type { ClientOf, ClientRequestOptions, ErrorsOf, PushIterator, Structures } from '../lib/handler/client-types.ts'
 export type { HandshakeAnswer } from '../lib/protocol/handshake-answer.ts'
 export type { ClientCodec, ClientSerializer } from './codec.ts'
 export type { ClientState, CloseInfo, ConnectOptions, ContractFile, ReconnectOptions, SchemaStorage } from './options.ts'

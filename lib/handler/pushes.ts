@@ -151,7 +151,6 @@ export class PushRegistry {
     if (codecs === 'raw') return [{ serializer: '', data: new Uint8Array(encodePush(push, 0, value)) }]
     const place = serializer === undefined ? -1 : this.#serializers.indexOf(serializer)
     const payloads: Payload[] = []
-    // A version that has gone by now is made of the others.
     for (const index of place === -1 ? this.#offered : [place]) {
       if (place === -1 && codecs.indexOf(codecs[index]!) !== index) continue
       try {
@@ -161,7 +160,8 @@ export class PushRegistry {
         if (!isEvolution(error)) throw error
       }
     }
-    return payloads
+    // Whoever has the client may know a larger version by now, or this one where it is gone from here.
+    return payloads.length === 0 && place !== -1 ? this.payloads(name, value) : payloads
   }
 
   /** What a server, `caller`, made by `payloads`, for clients of this one. Throws PIT_ERR_ROUTE_SIZE. */

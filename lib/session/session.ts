@@ -100,7 +100,7 @@ export class Session implements HandlerSession {
   get data (): Readonly<Record<string, unknown>> { return this.#data }
   set data (data: Readonly<Record<string, unknown>>) { this.#data = data }
   get handshake (): { readonly sys: HandshakeSys, readonly user: unknown } { return { sys: this.sys, user: this.user } }
-  get serializer (): string { return this.encoding.replace(/@.*/, '') }
+  get serializer (): string { return this.encoding.startsWith('avro@') ? 'avro' : this.encoding }
   /** The serializer, or the version of it that the session is pinned to, as servers name it to each other. */
   get encoding (): string { return this.pool.carrier.serializerName(this.serializerIndex) }
   get address (): string { return `${this.pool.serverId}:${this.id}` }

@@ -46,6 +46,7 @@ const agents: FastifyPluginAsync<{ runtime: Runtime }> = async (fastify, { runti
       serializers: serializers.map(({ name }) => name),
       defaultSerializer,
       schemas: (has) => cluster.parts.schemas.greeting(has),
+      hold: (session) => cluster.parts.held.hold(session),
       pinned: cluster.parts.pinned,
       log
     })

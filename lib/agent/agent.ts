@@ -258,7 +258,6 @@ export class Agent implements ConnectionHandler, PacketSink, Entity, TimerEntry 
   #welcome (greeting: Greeting): void {
     this.session.sys = greeting.sys
     this.session.user = greeting.user
-    this.session.serializerIndex = greeting.serializerIndex
     this.#request = undefined
     this.#state = State.greeted
     this.#writeHandshake(this.#host.answers.accept(greeting.serializerName, greeting.extraSys))

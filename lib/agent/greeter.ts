@@ -36,6 +36,8 @@ export interface GreeterOptions {
   readonly defaultSerializer: string
   /** What the answer tells clients of the schemas that they lack. @param has fingerprint of what they have */
   readonly schemas?: (has: string) => string
+  /** Pins a session to the schemas that its client is told of now, where that can be done. */
+  readonly hold?: (session: Session) => void
   /** Contracts that clients are pinned to. */
   readonly pinned?: PinnedContracts
   readonly log: Logger
@@ -65,12 +67,18 @@ export class Greeter {
   greet (session: Session, body: Uint8Array, request: unknown): MaybePromise<Greeting> {
     const { sys, user } = normalizeHandshake(parse(body))
     const extraSys = sys.schemas === undefined ? undefined : this.#options.schemas?.(sys.schemas)
-    const greeting = { sys, user: this.#checkUser === undefined ? user : this.#checkUser(user), ...this.#choose(sys.serializer), extraSys }
-    // Validators may cause pushes.
-    session.serializerIndex = greeting.serializerIndex
-    const { pinned } = this.#options
-    if (sys.contract === undefined || pinned === undefined || greeting.serializerName !== 'avro') return this.#validate(session, greeting, request, 0)
-    const { contract } = sys
+    const said = this.#checkUser === undefined ? user : this.#checkUser(user)
+    // The session first: validators may cause pushes.
+    const greeting = { sys, user: said, serializerName: this.#choose(session, sys.serializer), extraSys }
+    const { pinned, hold } = this.#options
+    if (greeting.serializerName === 'avro') {
+      if (sys.contract !== undefined && pinned !== undefined) return this.#pin(session, greeting, sys.contract, pinned, request)
+      if (sys.schemas !== undefined) hold?.(session)
+    }
+    return this.#validate(session, greeting, request, 0)
+  }
+
+  #pin (session: Session, greeting: Greeting, contract: string, pinned: PinnedContracts, request: unknown): MaybePromise<Greeting> {
     const pin = pinned.lookUp(contract)
     const go = (pin: Pin | undefined): MaybePromise<Greeting> => {
       return this.#validate(session, withContract(session, greeting, contract, pin, pinned), request, 0)
@@ -121,11 +129,12 @@ export class Greeter {
     return createError('PIT_ERR_HANDSHAKE_REFUSED', [`refused by handshake validator "${name}"`])
   }
 
-  #choose (asked: string | undefined): { serializerIndex: number, serializerName: string } {
+  #choose (session: Session, asked: string | undefined): string {
     const name = asked ?? this.#options.defaultSerializer
-    const serializerIndex = this.#options.serializers.indexOf(name)
-    if (serializerIndex === -1) throw createError('PIT_ERR_HANDSHAKE', ['sys.serializer is not offered'])
-    return { serializerIndex, serializerName: name }
+    const index = this.#options.serializers.indexOf(name)
+    if (index === -1) throw createError('PIT_ERR_HANDSHAKE', ['sys.serializer is not offered'])
+    session.serializerIndex = index
+    return name
   }
 }
 
@@ -134,7 +143,7 @@ function withContract (session: Session, greeting: Greeting, contract: string, p
   session.requireOpen()
   if (pin !== undefined) {
     session.pin(pin)
-    return { ...greeting, serializerIndex: pin.index }
+    return greeting
   }
   session.awaited = pinned.expect(contract)
   const need = `"need":${JSON.stringify([contract])}`

@@ -31,7 +31,6 @@ export interface AgentLimits extends OutboxLimits {
 export interface Greeting {
   readonly sys: HandshakeSys
   readonly user: unknown
-  readonly serializerIndex: number
   readonly serializerName: string
   /** Further members of the answer's `sys`, as JSON text without braces. */
   readonly extraSys?: string | undefined

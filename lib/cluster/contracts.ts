@@ -84,6 +84,9 @@ export class Contracts {
 
   isKnown ({ id, contract }: ServerInfo): boolean { return contract === '' || this.#told.get(id) === contract }
 
+  /** A server's contract; undefined: not known. */
+  of (serverId: string): Contract | undefined { return this.#known.get(this.#options.discovery.get(serverId)?.contract ?? '') }
+
   /** Empty: not known. */
   fingerprintOf ({ contract }: ServerInfo): string { return this.#known.get(contract)?.fingerprint ?? '' }
 

@@ -219,10 +219,10 @@ export class Deliveries {
     }
   }
 
-  #visitor ({ kind, route, payloads, reason }: PushEnvelope): (session: Session) => boolean {
+  #visitor ({ kind, route, payloads, caller, reason }: PushEnvelope): (session: Session) => boolean {
     if (kind === PushKind.kick) return (session) => { session.kick(reason === '' ? undefined : reason); return true }
     if (kind === PushKind.close) return (session) => { session.close(); return true }
-    const push = this.#options.pushes.relay(route, payloads)
+    const push = this.#options.pushes.relay(route, payloads, caller)
     return (session) => push.to(session)
   }
 

@@ -4,7 +4,7 @@ import type { ForeignRoute, Forwarding } from '../handler/forwarding.ts'
 import type { Job } from '../handler/job.ts'
 import { Share } from '../handler/share.ts'
 import { RouteIndex } from '../protocol/route.ts'
-import type { Session } from '../session/session.ts'
+import type { Pin, Session } from '../session/session.ts'
 import type { Discovery, ServerInfo } from './discovery/discovery.ts'
 import { RpcType, type Envelope } from './envelopes/envelope.ts'
 import { ForwardedCall } from './forwarded-call.ts'
@@ -25,7 +25,13 @@ export interface ForwarderOptions {
 }
 
 /** What a session was when it was last written for other servers. */
-interface Written { readonly bytes: Uint8Array, readonly uid: string, readonly data: unknown, readonly sys: unknown }
+interface Written {
+  readonly bytes: Uint8Array
+  readonly uid: string
+  readonly data: unknown
+  readonly sys: unknown
+  readonly pinned: Pin | null
+}
 
 /** Forwards clients' messages to the servers that have their handlers (Sys RPC). */
 export class Forwarder implements Forwarding {
@@ -112,10 +118,10 @@ export class Forwarder implements Forwarding {
 
   /** The session as it is now; written anew only after a change. */
   #write (session: Session): Uint8Array {
-    const { uid, data, sys } = session
+    const { uid, data, sys, pinned } = session
     const known = this.#written.get(session)
-    if (known !== undefined && known.uid === uid && known.data === data && known.sys === sys) return known.bytes
-    const { id, user, serializer, remoteAddress, revision } = session
+    if (known !== undefined && known.uid === uid && known.data === data && known.sys === sys && known.pinned === pinned) return known.bytes
+    const { id, user, encoding, remoteAddress, revision } = session
     const bytes = this.#options.envelope.encodeSession({
       id,
       uid,
@@ -123,12 +129,12 @@ export class Forwarder implements Forwarding {
       data: JSON.stringify(data),
       sys: JSON.stringify(sys),
       user: user === undefined ? '' : JSON.stringify(user),
-      serializer,
+      serializer: encoding,
       remoteAddress,
       contract: ''
     })
     session.track()
-    this.#written.set(session, { bytes, uid, data, sys })
+    this.#written.set(session, { bytes, uid, data, sys, pinned })
     return bytes
   }
 }

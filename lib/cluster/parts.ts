@@ -1,5 +1,7 @@
 import { hostname } from 'node:os'
+import { HeldSets } from '../contract/held-sets.ts'
 import { PinnedSets } from '../contract/pinned-sets.ts'
+import { PushMaker } from '../contract/push-maker.ts'
 import { SchemaSets } from '../contract/schema-sets.ts'
 import { systemHandlers } from '../contract/system-handlers.ts'
 import type { Groups } from '../facade-types.ts'
@@ -114,9 +116,13 @@ export function createParts (options: ClusterOptions, stores: Stores) {
   const forwarder = new Forwarder({ serverId, service, discovery, router, rpc, envelope, dispatch, handlerMs })
   service.forwarding = forwarder
   const schemas = new SchemaSets(serverType)
-  const pinned = new PinnedSets({ service, schemas, discovery, store: isShared ? stores.servers : undefined, log })
-  service.registerSystem(systemHandlers(schemas, pinned))
+  const store = isShared ? stores.servers : undefined
+  const ask = (serverId: string, fingerprint: string): Promise<string> => peers.schemas(serverId, fingerprint)
+  const pinned = new PinnedSets({ service, schemas, discovery, store, ask, log })
+  const held = new HeldSets({ schemas, pinned, sessions })
+  service.registerSystem(systemHandlers(schemas, held, pinned))
   const contracts = new Contracts({ store: stores.servers, discovery, forwarder, schemas, log })
+  pushes.make = new PushMaker({ ofServer: (id) => contracts.of(id), ofSet: (fingerprint) => pinned.get(fingerprint) }).make
 
   const home: SessionHome = {
     respond: (reply, payload, isError) => server.respond(reply, payload, isError),
@@ -138,6 +144,7 @@ export function createParts (options: ClusterOptions, stores: Stores) {
     envelope,
     deliveries,
     directory,
+    pinned,
     replaced: (claim) => bindings?.onReplaced(claim) ?? { groups: [] },
     groupAdd: (name, uid) => clusterGroups === undefined ? groups.add(name, uid) : clusterGroups.addLocal(name, uid),
     groupRemove: (name, uid) => clusterGroups === undefined ? groups.remove(name, uid) : clusterGroups.removeLocal(name, uid),
@@ -165,6 +172,7 @@ export function createParts (options: ClusterOptions, stores: Stores) {
     forwarder,
     contracts,
     schemas,
+    held,
     pinned
   }
 }

@@ -19,6 +19,8 @@ export interface Peers {
   sessions (frontendId: string, page: { after: number, limit: number, uid: string }): Promise<{ rows: unknown[], total: number }>
   /** To a frontend; undefined: there is no such session. */
   session (frontendId: string, sessionId: number): Promise<unknown>
+  /** To a server that has clients of a schema set: its text. Rejects with PIT_ERR_CONTRACT. */
+  schemas (serverId: string, fingerprint: string): Promise<string>
   kickSession (frontendId: string, kick: { sessionId: number, reason: string }): Promise<{ found: boolean, uid: string }>
   /** To a frontend of the uid. Rejects with PIT_ERR_GROUP_OFFLINE, PIT_ERR_GROUP_MEMBER, PIT_ERR_GROUP_LIMIT, PIT_ERR_STORE. */
   groupAdd (frontendId: string, member: { group: string, uid: string }): Promise<void>

@@ -69,7 +69,7 @@ export class RemoteSession extends Session {
     return super.user
   }
 
-  override get serializer (): string { return this.#part.serializer }
+  override get encoding (): string { return this.#part.serializer }
   override get address (): string { return `${this.frontendId}:${this.id}` }
 
   /** Seen by this copy only until `pushToFront`. */
@@ -115,7 +115,7 @@ export class RemoteSession extends Session {
   /** After the answer by uid, which finds the client wherever it is then. */
   override push (route: string, value: unknown): boolean {
     if (this.#isAnswered && this.uid !== '') return this.#home.pushToUid(this.uid, route, value)
-    return this.#home.push(this.frontendId, this.id, route, value, this.serializer)
+    return this.#home.push(this.frontendId, this.id, route, value, this.encoding)
   }
 
   override kick (text?: string): void { this.#home.kick(this.frontendId, this.id, text) }

@@ -99,7 +99,7 @@ export class RpcServer {
 
   /** The client is pinned to a contract that is not known here: the message waits for it. */
   #loadFirst (request: RequestEnvelope, serializer: string, reply: string): void {
-    const loaded = this.#options.pinned.load(serializer)
+    const loaded = this.#options.pinned.load(serializer, request.frontend)
     if (loaded === undefined) throw createError('PIT_ERR_RPC', [`this server does not offer the serializer "${serializer}"`])
     const kept = { ...request, data: new Uint8Array(request.data) }
     loaded.then(() => this.#onSys(kept, reply)).catch((error: unknown) => {

@@ -1,4 +1,5 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
+import type { PinnedSets } from '../contract/pinned-sets.ts'
 import { createError, isErrorCode, isPitayaError, PitayaError } from '../errors.ts'
 import { isObject } from '../handler/check.ts'
 import type { MaybePromise } from '../handler/types.ts'
@@ -45,6 +46,7 @@ export const sys = defineRemotes('sys', {
     response: outcome(Type.Object({ rows: Json, total: Count }))
   },
   session: { body: Count, response: outcome(Type.Object({ row: Json })) },
+  schemas: { body: Type.String(), response: outcome(Type.Object({ text: Json })) },
   kickSession: {
     body: Type.Object({ sessionId: Count, reason: Type.String() }),
     response: outcome(Type.Object({ found: Type.Boolean(), uid: Type.String() }))
@@ -57,6 +59,7 @@ export interface SysParts {
   readonly envelope: Envelope
   readonly deliveries: Deliveries
   readonly directory: Directory
+  readonly pinned: Pick<PinnedSets, 'textOf'>
   replaced (claim: { uid: string, sessionIds: number[], revision: number }): { groups: string[] }
   groupAdd (group: string, uid: string): Promise<void>
   groupRemove (group: string, uid: string): Promise<void>
@@ -89,6 +92,7 @@ export function serveSys (parts: SysParts): RemoteImplementation<typeof sys['met
       return { rows: JSON.stringify(page.map(({ id }) => parts.describe(id))), total: sessions.size }
     }),
     session: (id) => settle(() => ({ row: JSON.stringify(sessions.get(id) === undefined ? null : parts.describe(id)) })),
+    schemas: (fingerprint) => settle(() => ({ text: parts.pinned.textOf(fingerprint) })),
     kickSession: ({ sessionId, reason }) => settle(() => {
       const session = sessions.get(sessionId)
       const uid = session?.uid ?? ''
@@ -117,6 +121,7 @@ export function createPeers (serializer: Serializer, send: SendRemote): Peers {
       return { rows: JSON.parse(rows) as unknown[], total }
     },
     session: async (serverId, id) => JSON.parse(take(await client.session(id, { serverId })).row) as unknown ?? undefined,
+    schemas: async (serverId, fingerprint) => take(await client.schemas(fingerprint, { serverId })).text,
     kickSession: async (serverId, body) => take(await client.kickSession(body, { serverId }))
   }
 }

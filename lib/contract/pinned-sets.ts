@@ -1,12 +1,12 @@
 import { Writer } from '../avro/codec.ts'
 import type { Discovery, ServerInfo } from '../cluster/discovery/discovery.ts'
 import type { Store } from '../cluster/stores/store.ts'
-import { createError, isPitayaError } from '../errors.ts'
+import { createError, isPitayaError, type PitayaError } from '../errors.ts'
 import type { HandlerService } from '../handler/service.ts'
 import type { Logger, MaybePromise } from '../handler/types.ts'
 import { logFailure } from '../log-failure.ts'
 import type { Pin, Session } from '../session/session.ts'
-import { PinnedAvro, readClientSet } from './pinned.ts'
+import { PinnedAvro, readClientSet, type ClientSet } from './pinned.ts'
 import type { SchemaSets } from './schema-sets.ts'
 import { ContractUpload } from './upload.ts'
 
@@ -16,12 +16,17 @@ export interface PinnedSetsOptions {
   readonly discovery: Discovery
   /** Where servers find each other's sets; undefined: there are no others. */
   readonly store: Store | undefined
+  /** Asks a server for the text of a set that it has clients of. Rejects where it knows none. */
+  readonly ask: (serverId: string, fingerprint: string) => Promise<string>
   readonly log: Logger
 }
 
 interface Pinned extends Pin {
   readonly fingerprint: string
+  readonly set: ClientSet
   readonly text: string
+  /** False: it does not fit everywhere here. */
+  readonly isWhole: boolean
   /** Grows with every use. */
   usedAt: number
 }
@@ -69,7 +74,30 @@ export class PinnedSets {
     // One that nobody used may be gone from the store.
     if (known !== undefined) return known.users > 0 ? known : this.#admit(known.text, fingerprint)
     if (schemas.set.fingerprint === fingerprint) return this.#admit(schemas.text, fingerprint)
-    return store === undefined ? undefined : this.#fetch(fingerprint).catch(() => undefined)
+    return store === undefined ? undefined : this.#fetch(fingerprint, '').catch(() => undefined)
+  }
+
+  /**
+   * A set of this server's own making, for clients that are given it.
+   * @returns undefined: they would not get all that this server has
+   * @throws PIT_ERR_CONTRACT: it is beyond a limit, PIT_ERR_BUSY
+   */
+  share (text: string, fingerprint: string): Pin | undefined {
+    const pinned = this.#known(fingerprint) ?? this.#add(text, fingerprint)
+    if (!pinned.isWhole) return undefined
+    // Who looks for it before it is there asks this server. One that nobody used may be gone from the store.
+    if (pinned.users === 0) this.#put(pinned).catch(() => {})
+    return pinned
+  }
+
+  /** A set that is known here. */
+  get (fingerprint: string): ClientSet | undefined { return this.#sets.get(fingerprint)?.set }
+
+  /** For a server that does not find it in the store. @throws PIT_ERR_CONTRACT */
+  textOf (fingerprint: string): string {
+    const text = this.#sets.get(fingerprint)?.text
+    if (text === undefined) throw unknown()
+    return text
   }
 
   /** Made for a session whose set is not known. */
@@ -83,13 +111,13 @@ export class PinnedSets {
   }
 
   /**
-   * Gets a set by the name of its version, for a message that another server forwarded.
+   * Gets a set by the name of its version, for a message that another server forwarded: out of the store, or from that server.
    * @returns undefined: the name is not that of a version, or this server has no Avro
    * Rejects with PIT_ERR_CONTRACT, PIT_ERR_STORE, PIT_ERR_BUSY.
    */
-  load (name: string): Promise<void> | undefined {
+  load (name: string, serverId: string): Promise<void> | undefined {
     const fingerprint = name.startsWith('avro@') ? name.slice(5) : ''
-    return FINGERPRINT.test(fingerprint) && this.#isOffered ? this.#load(fingerprint) : undefined
+    return FINGERPRINT.test(fingerprint) && this.#isOffered ? this.#load(fingerprint, serverId) : undefined
   }
 
   /** Takes the request `sys.contract`. @throws PIT_ERR_CONTRACT, PIT_ERR_BUSY; the session is closed then */
@@ -118,7 +146,7 @@ export class PinnedSets {
     else this.#elsewhere.set(id, sets)
     const unknown = sets.filter((fingerprint) => FINGERPRINT.test(fingerprint) && !this.#sets.has(fingerprint)).slice(0, MAX_SETS)
     // What cannot be had now is had with the first message that needs it.
-    Promise.all(unknown.map((fingerprint) => this.#fetch(fingerprint).catch(() => {}))).finally(() => this.#offer()).catch(() => {})
+    Promise.all(unknown.map((fingerprint) => this.#fetch(fingerprint, id).catch(() => {}))).finally(() => this.#offer()).catch(() => {})
   }
 
   left ({ id }: ServerInfo): void {
@@ -160,30 +188,34 @@ export class PinnedSets {
     return known
   }
 
-  async #load (fingerprint: string): Promise<void> {
+  async #load (fingerprint: string, serverId: string): Promise<void> {
     if (this.#waiting >= MAX_WAITING) throw createError('PIT_ERR_BUSY')
     this.#waiting++
     try {
-      if (await this.#fetch(fingerprint) === undefined) throw createError('PIT_ERR_CONTRACT', ['no server knows the one that the client has'])
+      if (await this.#fetch(fingerprint, serverId) === undefined) throw unknown()
     } finally {
       this.#waiting--
     }
   }
 
-  /** Once at a time. Rejects with PIT_ERR_STORE, and as `#add` throws. */
-  #fetch (fingerprint: string): Promise<Pinned | undefined> {
-    let fetch = this.#fetches.get(fingerprint)
+  /** Once at a time. `serverId`: who else may know it, or empty. Rejects with PIT_ERR_STORE, and as `#add` throws. */
+  #fetch (fingerprint: string, serverId: string): Promise<Pinned | undefined> {
+    const key = `${fingerprint} ${serverId}`
+    let fetch = this.#fetches.get(key)
     if (fetch === undefined) {
       if (this.#fetches.size >= MAX_FETCHES) return Promise.reject(createError('PIT_ERR_BUSY'))
-      fetch = this.#read(fingerprint).finally(() => this.#fetches.delete(fingerprint))
-      this.#fetches.set(fingerprint, fetch)
+      fetch = this.#read(fingerprint, serverId).finally(() => this.#fetches.delete(key))
+      this.#fetches.set(key, fetch)
     }
     return fetch
   }
 
-  async #read (fingerprint: string): Promise<Pinned | undefined> {
-    const entry = await this.#options.store?.get(`${KEY}.${fingerprint}`)
-    return this.#known(fingerprint) ?? (entry === undefined ? undefined : this.#add(Buffer.from(entry.value).toString(), fingerprint))
+  async #read (fingerprint: string, serverId: string): Promise<Pinned | undefined> {
+    const { store, ask } = this.#options
+    const stored = store?.get(`${KEY}.${fingerprint}`).then((entry) => entry === undefined ? undefined : Buffer.from(entry.value).toString())
+    let text = await (serverId === '' ? stored : stored?.catch(() => undefined))
+    if (text === undefined && serverId !== '') text = await ask(serverId, fingerprint).catch(() => undefined) ?? await stored
+    return this.#known(fingerprint) ?? (text === undefined ? undefined : this.#add(text, fingerprint))
   }
 
   /** A set from a client, or the server's own: it is put where other servers find it. */
@@ -205,8 +237,8 @@ export class PinnedSets {
   /** @throws PIT_ERR_CONTRACT, PIT_ERR_BUSY: as many as there may be are in use */
   #add (text: string, fingerprint: string): Pinned {
     const { service, log } = this.#options
-    const set = readClientSet(text, fingerprint)
     const old = this.#sets.size < MAX_SETS ? undefined : this.#leastUsed()
+    const set = readClientSet(text, fingerprint)
     const version = new PinnedAvro(set, service.serverType, this.#writer)
     let index
     try {
@@ -216,7 +248,8 @@ export class PinnedSets {
       throw createError('PIT_ERR_CONTRACT', ['a schema is not acceptable'], { cause })
     }
     if (old !== undefined) this.#sets.delete(old.fingerprint)
-    const pinned: Pinned = { fingerprint, text, index, users: 0, usedAt: ++this.#uses }
+    const isWhole = version.refused.size === 0
+    const pinned: Pinned = { fingerprint, set, text, isWhole, index, users: 0, usedAt: ++this.#uses }
     this.#sets.set(fingerprint, pinned)
     this.#byIndex[index] = pinned
     const refused = [...version.refused].slice(0, MAX_TOLD)
@@ -259,3 +292,5 @@ export class PinnedSets {
     return TAKEN
   }
 }
+
+function unknown (): PitayaError { return createError('PIT_ERR_CONTRACT', ['no server knows the one that the client has']) }

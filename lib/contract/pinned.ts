@@ -1,8 +1,8 @@
-import { compileCodec, type AvroCodec, type Writer } from '../avro/codec.ts'
+import { compileCodec, type Writer } from '../avro/codec.ts'
 import { createError, isPitayaError, type PitayaError } from '../errors.ts'
 import type { AvroSchema } from '../serializers/avro-schema.ts'
 import type { Codec, SerializerVersion, VersionedCodec } from '../serializers/serializer.ts'
-import { adaptShapes, type Adapter } from './adapt.ts'
+import { adaptShapes } from './adapt.ts'
 import { isRecord, MAX_PARTS, type Budget } from './canonical.ts'
 import { readPart } from './contract.ts'
 import { setFingerprint, sortEntries } from './fingerprint.ts'
@@ -115,7 +115,9 @@ export class PinnedAvro implements SerializerVersion {
     if (adapter.isSame) return own
     if (adapter.verdict === 'cannot fit') return this.#refuse(what, adapter.fields)
     const codec = compileCodec(schema, this.#writer)
-    return isInward ? new Inward(own, codec, adapter) : new Outward(own, codec, adapter)
+    return isInward
+      ? { encode: () => unused(), decode: (bytes, start, end) => own.accept(adapter.adapt(codec.decode(bytes, start, end))) }
+      : { encode: (value) => codec.encode(adapter.adapt(own.prepare(value))), decode: () => unused() }
   }
 
   #refuse (what: string, fields: readonly string[]): Codec {
@@ -126,41 +128,7 @@ export class PinnedAvro implements SerializerVersion {
 
 const EMPTY = new Uint8Array(0)
 
-class Inward implements Codec {
-  readonly #own: VersionedCodec
-  readonly #codec: AvroCodec
-  readonly #adapter: Adapter
-
-  constructor (own: VersionedCodec, codec: AvroCodec, adapter: Adapter) {
-    this.#own = own
-    this.#codec = codec
-    this.#adapter = adapter
-  }
-
-  encode (): never { throw new Error('bodies are only decoded') }
-
-  decode (bytes: Uint8Array, start: number, end: number): unknown {
-    return this.#own.accept(this.#adapter.adapt(this.#codec.decode(bytes, start, end)))
-  }
-}
-
-class Outward implements Codec {
-  readonly #own: VersionedCodec
-  readonly #codec: AvroCodec
-  readonly #adapter: Adapter
-
-  constructor (own: VersionedCodec, codec: AvroCodec, adapter: Adapter) {
-    this.#own = own
-    this.#codec = codec
-    this.#adapter = adapter
-  }
-
-  encode (value: unknown): Uint8Array {
-    return this.#codec.encode(this.#adapter.adapt(this.#own.prepare(value)))
-  }
-
-  decode (): never { throw new Error('answers and pushes are only encoded') }
-}
+function unused (): never { throw new Error('bodies are only decoded, answers and pushes only encoded') }
 
 function refuse (what: string, why: string, fields: readonly string[]): Codec {
   const field = fields.slice(0, MAX_NAMED).join(', ')

@@ -11,8 +11,8 @@ export const MAX_ASKED = 256
 /** Of one answer to it: what does not fit is left out, and asked for again. */
 export const MAX_ANSWER_BYTES = 60 * 1024
 
-/** A set as it is now, with its JSON by parts. */
-interface Current {
+/** A set that clients are given, with its JSON by parts. */
+export interface GivenSet {
   readonly set: SchemaSet
   readonly text: string
   readonly routes: ReadonlyMap<string, string>
@@ -27,23 +27,32 @@ interface Current {
  * change; everything that is sent is cached.
  */
 export class SchemaSets {
+  /** There is another set than before. */
+  onChange: (() => void) | undefined
   readonly #serverType: string
   #own: Contract | undefined
   #behind = new Map<string, readonly Contract[]>()
-  #current: Current | undefined
+  #current: GivenSet | undefined
+  /** What became of earlier sets with the current one. */
+  #extended = new WeakMap<GivenSet, GivenSet>()
 
   constructor (serverType: string) {
     this.#serverType = serverType
   }
 
   /** All there is to know now. */
-  get set (): SchemaSet { return this.#get().set }
+  get current (): GivenSet {
+    this.#current ??= this.#make()
+    return this.#current
+  }
+
+  get set (): SchemaSet { return this.current.set }
   /** The same as JSON. */
-  get text (): string { return this.#get().text }
+  get text (): string { return this.current.text }
 
   setOwn (contract: Contract): void {
     this.#own = contract
-    this.#current = undefined
+    this.#changed()
   }
 
   /**
@@ -55,12 +64,21 @@ export class SchemaSets {
     // Not their fingerprints: those say nothing of error codes.
     if (known?.length === contracts.length && contracts.every((contract, i) => known[i] === contract)) return
     this.#behind.set(serverType, contracts)
-    this.#current = undefined
+    this.#changed()
+  }
+
+  /** A set with the routes and pushes that there are besides now, none of its own changed; itself if there are none. */
+  extend (given: GivenSet): GivenSet {
+    const { current } = this
+    if (given.set.fingerprint === current.set.fingerprint) return given
+    let extended = this.#extended.get(given)
+    if (extended === undefined) this.#extended.set(given, extended = union(given, current))
+    return extended
   }
 
   /** `"schemas":{...}` of the handshake's answer. @param has fingerprint of the set that the client has */
   greeting (has: string): string {
-    const { set, brief, full } = this.#get()
+    const { set, brief, full } = this.current
     return has === set.fingerprint ? brief : full
   }
 
@@ -73,10 +91,10 @@ export class SchemaSets {
    * ```
    *
    * Null: not known. Absent: the answer would have been larger than 60 KiB, ask again.
+   * @param given the set that the client is held to, default the current one
    * @throws PIT_ERR_BODY for anything else, and for more than 256 names
    */
-  answer (bytes: Uint8Array): Uint8Array {
-    const { set, routes, pushes } = this.#get()
+  answer (bytes: Uint8Array, { set, routes, pushes } = this.current): Uint8Array {
     const { fingerprint, serverType } = set
     const asked = readAsked(bytes)
     const head = `{"fingerprint":${JSON.stringify(fingerprint)},"serverType":${JSON.stringify(serverType)}`
@@ -100,12 +118,13 @@ export class SchemaSets {
     return Buffer.from(`${head},"routes":{${found}},"pushes":{${pick(asked.pushes, (push) => pushes.get(push))}}}`)
   }
 
-  #get (): Current {
-    this.#current ??= this.#make()
-    return this.#current
+  #changed (): void {
+    this.#current = undefined
+    this.#extended = new WeakMap()
+    this.onChange?.()
   }
 
-  #make (): Current {
+  #make (): GivenSet {
     const routes = new Map<string, RouteSchemas>()
     const pushes = new Map<string, PartSchema>()
     const add = ({ routes: some, pushes: more }: Contract, prefix: string): void => {
@@ -122,9 +141,16 @@ export class SchemaSets {
   }
 }
 
+function union (given: GivenSet, { set }: GivenSet): GivenSet {
+  const routes = { ...set.routes, ...given.set.routes }
+  const pushes = { ...set.pushes, ...given.set.pushes }
+  const more = Object.keys(routes).length - given.routes.size + Object.keys(pushes).length - given.pushes.size
+  return more === 0 ? given : write(set.serverType, sortEntries(Object.entries(routes)), sortEntries(Object.entries(pushes)))
+}
+
 type Entries<T> = ReadonlyArray<readonly [string, T]>
 
-function write (serverType: string, routes: Entries<RouteSchemas>, pushes: Entries<PartSchema>): Current {
+function write (serverType: string, routes: Entries<RouteSchemas>, pushes: Entries<PartSchema>): GivenSet {
   const fingerprint = setFingerprint(serverType, routes, pushes)
   const set: SchemaSet = { version: 1, fingerprint, serverType, routes: Object.fromEntries(routes), pushes: Object.fromEntries(pushes) }
   const text = JSON.stringify(set)

@@ -158,14 +158,14 @@ export class ClusterGroups implements HandlerGroups {
    * ago. Throws or rejects with PIT_ERR_CLUSTER_DOWN while no other server can be reached, PIT_ERR_RPC_SIZE; nobody gets it then.
    */
   broadcast (name: string, route: string, value: unknown): MaybePromise<void> {
-    const { pushes, subjects, transport } = this.#options
+    const { pushes, serverId, subjects, transport } = this.#options
     if (!isName(name)) throw createError('PIT_ERR_GROUP_NOT_FOUND')
     const payloads = pushes.payloads(route, value)
     const bytes = this.#encode(PushKind.push, name, route, payloads)
     const group = this.#local.get(name)
     if (group !== undefined) {
       if (!transport.publish(group.subject, bytes)) throw createError('PIT_ERR_CLUSTER_DOWN')
-      return this.#local.deliver(group, pushes.relay(route, payloads))
+      return this.#local.deliver(group, pushes.relay(route, payloads, serverId))
     }
     const sent = this.#reach.publish(subjects.group(name), bytes)
     if (sent !== true) return this.#requireHeard(name, sent)

@@ -174,7 +174,7 @@ export class LocalGroups {
       const push = envelope.decodePush(data)
       // What this server sends it has delivered already.
       if (push.caller === serverId) return
-      if (push.kind === PushKind.push) this.deliver(group, pushes.relay(push.route, push.payloads))
+      if (push.kind === PushKind.push) this.deliver(group, pushes.relay(push.route, push.payloads, push.caller))
       else if (push.kind === PushKind.close) this.end(group.name)
     } catch (error) {
       this.#failed(error, 'a message to a group could not be read', group.name)

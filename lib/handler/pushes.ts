@@ -30,6 +30,13 @@ const MAX_FOREIGN_HEADS = 4096
 
 type OnDropped = (route: string, why: DropReason) => void
 
+/**
+ * Makes what the sender of a push did not: its data in a version of a serializer. Undefined: that is not known how.
+ * @param caller id of the sender
+ * @throws PIT_ERR_EVOLUTION for what does not fit
+ */
+export type MakePush = (name: string, serializer: string, payloads: readonly Payload[], caller: string) => Uint8Array | undefined
+
 export interface PushOptions {
   /** Compresses data of at least so many bytes, when that makes it smaller. */
   readonly deflate: (data: Uint8Array) => Uint8Array | undefined
@@ -37,6 +44,8 @@ export interface PushOptions {
 
 /** All pushes that the handlers of one server declare, by name. */
 export class PushRegistry {
+  /** For pushes of other servers. */
+  make: MakePush = () => undefined
   #declared = new Map<string, MessageSchema>()
   #compiled = new Map<string, CompiledPush>()
   #options: PushOptions
@@ -124,16 +133,26 @@ export class PushRegistry {
   /** To many: serialized when the first session of a serializer gets it, framed when the first of a carrier does. */
   broadcast (name: string, value: unknown): Broadcast {
     const push = this.#get(name)
-    return new Broadcast(name, push.head, (index) => encodePush(push, index, value), this.#options, this.#onDropped)
+    const { codecs } = push
+    const source: Source = {
+      encode: (index) => encodePush(push, index, value),
+      same: (index) => codecs === 'raw' ? 0 : codecs.indexOf(codecs[index]!)
+    }
+    return new Broadcast(name, push.head, source, this.#options, this.#onDropped)
   }
 
-  /** For clients of other servers: in one serializer, or in every one that is offered. Copies. Throws as `send`. */
+  /**
+   * For clients of other servers: in one serializer, or in every one that is offered. A version that has the same bytes as its serializer
+   * is left out: who relays them finds out. Copies. Throws as `send`.
+   */
   payloads (name: string, value: unknown, serializer?: string): Payload[] {
     const push = this.#get(name)
-    if (push.codecs === 'raw') return [{ serializer: '', data: new Uint8Array(encodePush(push, 0, value)) }]
-    const indexes = serializer === undefined ? this.#offered : [this.#serializers.indexOf(serializer)]
+    const { codecs } = push
+    if (codecs === 'raw') return [{ serializer: '', data: new Uint8Array(encodePush(push, 0, value)) }]
+    const place = serializer === undefined ? -1 : this.#serializers.indexOf(serializer)
     const payloads: Payload[] = []
-    for (const index of indexes) {
+    for (const index of place === -1 ? this.#offered : [place]) {
+      if (place === -1 && codecs.indexOf(codecs[index]!) !== index) continue
       try {
         payloads.push({ serializer: this.#serializers[index]!, data: new Uint8Array(encodePush(push, index, value)) })
       } catch (error) {
@@ -141,18 +160,21 @@ export class PushRegistry {
         if (!isEvolution(error)) throw error
       }
     }
-    return payloads
+    // Whoever has the client may know a larger version by now, or this one where it is gone from here.
+    return payloads.length === 0 && place !== -1 ? this.payloads(name, value) : payloads
   }
 
-  /** What another server made by `payloads`, for clients of this one. Throws PIT_ERR_ROUTE_SIZE. */
-  relay (name: string, payloads: readonly Payload[]): Broadcast {
+  /** What a server, `caller`, made by `payloads`, for clients of this one. Throws PIT_ERR_ROUTE_SIZE. */
+  relay (name: string, payloads: readonly Payload[], caller: string): Broadcast {
     const encode = (index: number): Uint8Array => {
-      const serializer = this.#serializers[index]
+      const serializer = this.#serializers[index]!
       const payload = payloads.find((payload) => payload.serializer === serializer || payload.serializer === '')
-      if (payload === undefined) throw missing(name, serializer!)
-      return payload.data
+      const data = payload?.data ?? this.make(name, serializer, payloads, caller)
+      if (data === undefined) throw missing(name, serializer)
+      return data
     }
-    return new Broadcast(name, this.#compiled.get(name)?.head ?? this.#foreignHead(name), encode, this.#options, this.#onDropped)
+    const source: Source = { encode, same: (index) => index }
+    return new Broadcast(name, this.#compiled.get(name)?.head ?? this.#foreignHead(name), source, this.#options, this.#onDropped)
   }
 
   #foreignHead (name: string): Uint8Array {
@@ -171,23 +193,27 @@ export class PushRegistry {
   }
 }
 
+/** The data of one push, by place of the serializer. */
+interface Source {
+  encode (serializerIndex: number): Uint8Array
+  /** The first place whose data are the same. */
+  same (serializerIndex: number): number
+}
+
 /** One push on its way to many sessions. */
 export class Broadcast {
   #name: string
   #head: Uint8Array
-  #payload: (serializerIndex: number) => Uint8Array
+  #source: Source
   #options: PushOptions
   #onDropped: OnDropped
   /** Null: clients of that version do not get it. */
   #bySerializer: Array<Frames | null | undefined> = []
 
-  constructor (
-    name: string, head: Uint8Array, payload: (serializerIndex: number) => Uint8Array,
-    options: PushOptions, onDropped: OnDropped
-  ) {
+  constructor (name: string, head: Uint8Array, source: Source, options: PushOptions, onDropped: OnDropped) {
     this.#name = name
     this.#head = head
-    this.#payload = payload
+    this.#source = source
     this.#options = options
     this.#onDropped = onDropped
   }
@@ -197,15 +223,20 @@ export class Broadcast {
     if (session.awaited !== null) return session.awaited.hold(() => { this.to(session) })
     const index = session.serializerIndex
     let frames = this.#bySerializer[index]
-    if (frames === undefined) this.#bySerializer[index] = frames = this.#tryEncode(index)
+    if (frames === undefined) this.#bySerializer[index] = frames = this.#framesOf(index)
     const isSent = frames !== null && session.entity.send(frames)
     if (!isSent) this.#onDropped(this.#name, frames === null ? 'evolution' : 'closed')
     return isSent
   }
 
-  #tryEncode (serializerIndex: number): Frames | null {
+  #framesOf (serializerIndex: number): Frames | null {
+    const same = this.#source.same(serializerIndex)
+    const known = this.#bySerializer[same]
+    if (known !== undefined) return known
     try {
-      return this.#encode(serializerIndex)
+      const frames = this.#encode(same)
+      this.#bySerializer[same] = frames
+      return frames
     } catch (error) {
       if (!isEvolution(error)) throw error
       return null
@@ -214,7 +245,7 @@ export class Broadcast {
 
   #encode (serializerIndex: number): Frames {
     const head = this.#head
-    const plain = this.#payload(serializerIndex)
+    const plain = this.#source.encode(serializerIndex)
     const smaller = this.#options.deflate(plain)
     const data = smaller ?? plain
     const message = new Uint8Array(head.length + data.length)

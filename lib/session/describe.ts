@@ -23,7 +23,7 @@ export function describeSession (session: Session): SessionDescription {
     uid,
     transport: entity.transport,
     remoteAddress,
-    serializer: session.serializer,
+    serializer: session.encoding,
     ageSeconds: Math.floor(entity.ageMs / 1000),
     sys,
     data: pool.dataCheck === undefined ? undefined : data

@@ -65,8 +65,10 @@ export class Session implements HandlerSession {
   isClosed = false
   /** Place of the session's serializer in the server's list. */
   serializerIndex = 0
-  /** The contract that the client is pinned to, where that is not the server's own. */
+  /** The schemas that the client is pinned to: those of its contract, or those that it was given. */
   pinned: Pin | null = null
+  /** True: it was given them by this server, and may be given more. */
+  isHeld = false
   /** Until the client has sent its contract. */
   awaited: PendingContract | null = null
   /** Counts changes of `data`. */
@@ -98,7 +100,9 @@ export class Session implements HandlerSession {
   get data (): Readonly<Record<string, unknown>> { return this.#data }
   set data (data: Readonly<Record<string, unknown>>) { this.#data = data }
   get handshake (): { readonly sys: HandshakeSys, readonly user: unknown } { return { sys: this.sys, user: this.user } }
-  get serializer (): string { return this.pool.carrier.serializerName(this.serializerIndex) }
+  get serializer (): string { return this.encoding.startsWith('avro@') ? 'avro' : this.encoding }
+  /** The serializer, or the version of it that the session is pinned to, as servers name it to each other. */
+  get encoding (): string { return this.pool.carrier.serializerName(this.serializerIndex) }
   get address (): string { return `${this.pool.serverId}:${this.id}` }
   get remoteAddress (): string { return this.entity.remoteAddress }
   /** By counting colons, as Pitaya does (protocol.md 1.4). */
@@ -154,15 +158,18 @@ export class Session implements HandlerSession {
   }
 
   /** Its messages are of this version from now on. */
-  pin (pinned: Pin): void {
-    this.pinned = pinned
-    this.serializerIndex = pinned.index
+  pin (pinned: Pin, isHeld = false): void {
     pinned.users++
+    if (this.pinned !== null) this.pinned.users--
+    this.pinned = pinned
+    this.isHeld = isHeld
+    this.serializerIndex = pinned.index
   }
 
   unpin (): void {
     if (this.pinned !== null) this.pinned.users--
     this.pinned = null
+    this.isHeld = false
     this.awaited = null
   }
 

@@ -72,7 +72,7 @@ t.test('a contract that nobody used is put into the store again by whoever comes
   await eventually(() => { pinned.tell(); return (clusterIn(app).discovery.self.sets ?? []).length === 0 }, 'nobody uses it')
   await pinned.forget()
   const server = await backend({ handlers: [roomOf(New)] })
-  await t.rejects(clusterIn(server).parts.pinned.load(`avro@${old.fingerprint}`)!, { code: 'PIT_ERR_CONTRACT' })
+  await t.rejects(clusterIn(server).parts.pinned.load(`avro@${old.fingerprint}`, 'nobody')!, { code: 'PIT_ERR_CONTRACT' })
   const again = await PinnedClient.connect(app, old)
   t.equal(again.needed, false)
   t.strictSame(await again.request('chat.room.echo', { text: 'hi' }), { value: { text: 'hi' } })

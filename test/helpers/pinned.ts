@@ -1,4 +1,4 @@
-/** A client that was built with a contract, at the level of packets. */
+/** A client that was built with a contract, or that is given schemas by the server, at the level of packets. */
 import type { FastifyInstance } from 'fastify'
 import { compileCodec, errorSchema, type AvroSchema } from '../../lib/avro/codec.ts'
 import { contractOf } from '../../lib/contract/contract.ts'
@@ -19,7 +19,7 @@ export interface AvroAnswer { readonly value?: any, readonly error?: { code: str
 
 export class PinnedClient {
   readonly raw: RawClient
-  readonly set: SchemaSet
+  set: SchemaSet
   /** True when the server had to be sent the set. */
   needed = false
   #ids = 0
@@ -36,6 +36,22 @@ export class PinnedClient {
     client.needed = sys.need !== undefined
     if (client.needed) await client.upload(JSON.stringify(set), partBytes)
     return client
+  }
+
+  /** Through handshake and ack, with the schemas of the answer. */
+  static async given (app: FastifyInstance, has = ''): Promise<PinnedClient> {
+    const raw = rawClient(app)
+    const { sys: { schemas } } = await raw.greet({ sys: { serializer: 'avro', schemas: has } })
+    return new PinnedClient(raw, schemas.set ?? { version: 1, fingerprint: schemas.fingerprint, serverType: '', routes: {}, pushes: {} })
+  }
+
+  /** Asks `sys.schemas`, and takes what the answer has. */
+  async ask (names: { routes?: string[], pushes?: string[] }): Promise<SchemaSet> {
+    const { data } = await this.call('sys.schemas', Buffer.from(JSON.stringify(names)))
+    const answer = JSON.parse(data.toString()) as SchemaSet
+    const { fingerprint, routes, pushes } = answer
+    this.set = { ...this.set, fingerprint, routes: { ...this.set.routes, ...routes }, pushes: { ...this.set.pushes, ...pushes } }
+    return answer
   }
 
   async upload (text: string, partBytes = 20_000): Promise<void> {

@@ -189,3 +189,57 @@ t.test('of contracts that nobody uses the one not used for longest goes; those i
   t.equal((await client.closed()).code, 4008)
   for (const one of all) t.strictSame(await one.request('room.echo', { text: 'hi' }), { value: { text: 'hi' } })
 })
+
+t.test('a client that is given the server\'s schemas is held to them; one that names a contract too, to that', async (t) => {
+  const app = await build(t, { serverType: 'chat', handlers: [roomOf(New)] })
+  const [client, other] = [await PinnedClient.given(app), await PinnedClient.given(app)]
+  t.strictSame(await client.request('room.echo', { text: 'hi', at: 5 }), { value: { text: 'hi', at: 5 } })
+  t.strictSame(await other.request('room.echo', { text: 'hi', at: 6 }), { value: { text: 'hi', at: 6 } })
+  const both = rawClient(app)
+  const { sys } = await both.greet({ sys: { serializer: 'avro', schemas: '', contract: old.fingerprint } })
+  t.strictSame([sys.need, sys.schemas.fingerprint], [[old.fingerprint], client.set.fingerprint])
+  await workingClient(app, { sys: { schemas: '' } })
+  const [first, second, third, fourth] = [...sessionPool(app)]
+  t.strictSame([first!.encoding, first!.serializer, first!.isHeld], [`avro@${client.set.fingerprint}`, 'avro', true])
+  t.equal(second!.pinned, first!.pinned)
+  t.strictSame([third!.encoding, third!.isHeld, fourth!.encoding, fourth!.isHeld], ['avro', false, 'json', false])
+  client.raw.close()
+  await eventually(() => first!.isClosed, 'the close')
+  t.strictSame([first!.isHeld, second!.pinned!.users], [false, 1])
+})
+
+t.test('while as many contracts as there may be are in use, other clients are given schemas all the same, and held to none', async (t) => {
+  const app = await build(t, { serverType: 'chat', handlers: [roomOf(New)] })
+  for (let i = 0; i < MAX_SETS; i++) {
+    await PinnedClient.connect(app, contractFile([roomOf(Type.Object({ text: Type.String(), [`f${i}`]: Type.Optional(Type.String()) }))]))
+  }
+  const client = await PinnedClient.given(app)
+  t.strictSame(await client.request('room.echo', { text: 'hi', at: 5 }), { value: { text: 'hi', at: 5 } })
+  t.equal([...sessionPool(app)].at(-1)!.encoding, 'avro')
+})
+
+t.test('clients are not held to schemas of more than 256 KiB', async (t) => {
+  const wide = (i: number) => Type.Object(Object.fromEntries(Array.from({ length: 60 }, (_, n) => [`a_field_with_a_long_name_${i}_${n}`, Type.Integer()])))
+  const methods = Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`method${i}`, request({ body: wide(i) }, () => {})]))
+  const app = await build(t, { serverType: 'chat', handlers: [roomOf(New), defineHandlers('wide', methods as any) as HandlersDefinition] })
+  const client = await PinnedClient.given(app)
+  t.ok((await client.ask({ routes: ['room.echo'] })).fingerprint)
+  t.strictSame(await client.request('room.echo', { text: 'hi', at: 5 }), { value: { text: 'hi', at: 5 } })
+  t.equal([...sessionPool(app)][0]!.encoding, 'avro')
+})
+
+t.test('a push to many is encoded once for all who have the server\'s own schema of it, however they came by that', async (t) => {
+  let encoded = 0
+  FormatRegistry.Set('counted', () => ++encoded > 0)
+  const Counted = Type.Object({ text: Type.String({ format: 'counted' }), at: Type.Integer({ default: 0 }) })
+  const app = await build(t, {
+    serverType: 'chat', handlers: [roomOf(Counted)], handshake: { validators: { all: () => ({ uid: `user-${Math.random()}` }) } }
+  })
+  const clients = [await PinnedClient.given(app), await PinnedClient.given(app), await PinnedClient.connect(app, contractFile([roomOf(Counted)], ''))]
+  const plain = await workingClient(app, { sys: { serializer: 'avro' } })
+  encoded = 0
+  await app.pitaya.push([...sessionPool(app)].map(({ uid }) => uid), 'onText', { text: 'hi', at: 5 })
+  t.equal(encoded, 1)
+  for (const client of clients) t.strictSame(await client.push(), { route: 'onText', value: { text: 'hi', at: 5 } })
+  t.equal((await plain.message()).route, 'onText')
+})

@@ -27,6 +27,12 @@ function setUp () {
     envelope,
     deliveries: { deliver: (push: { uids: string[] }) => ({ delivered: push.uids, notConnected: [] }) } as unknown as Deliveries,
     directory: { correct: (uid: string) => { corrected.push(uid) } } as Directory,
+    pinned: {
+      textOf (fingerprint) {
+        if (fingerprint !== 'known') throw createError('PIT_ERR_CONTRACT', ['unknown'])
+        return '{}'
+      }
+    },
     replaced: ({ uid, sessionIds, revision }) => ({ groups: [uid, ...sessionIds.map(String), String(revision)] }),
     groupAdd: (name, uid) => group('add', name, uid),
     groupRemove: (name, uid) => group('remove', name, uid),
@@ -122,4 +128,10 @@ t.test('groups, deliveries, replaced sessions and wrong addresses reach those wh
   peers.moved('front', ['ana', 'bob'])
   await new Promise((resolve) => setImmediate(resolve))
   t.strictSame(corrected, ['ana', 'bob'])
+})
+
+t.test('a server that has clients of a set gives its text', async (t) => {
+  const { peers } = setUp()
+  t.equal(await peers.schemas('any', 'known'), '{}')
+  await t.rejects(peers.schemas('any', 'other'), { code: 'PIT_ERR_CONTRACT' })
 })

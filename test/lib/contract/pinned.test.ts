@@ -85,18 +85,30 @@ t.test('a set is fetched once, however many ask for it, and not at all when it i
     }
   }
   const discovery = { self: { id: 'a' }, update () {} } as unknown as Discovery
+  const unstored = fileOf([Newer])
+  const asked: string[] = []
+  const ask = async (serverId: string, fingerprint: string): Promise<string> => {
+    asked.push(`${serverId} ${fingerprint.slice(0, 1)}`)
+    if (fingerprint !== unstored.fingerprint) throw new Error('not there')
+    return JSON.stringify(unstored)
+  }
   const pinned = new PinnedSets({
-    service: core.service, schemas: new SchemaSets('lobby'), discovery, store: store as unknown as Store, log: core.service.log
+    service: core.service, schemas: new SchemaSets('lobby'), discovery, ask, store: store as unknown as Store, log: core.service.log
   })
   const name = `avro@${set.fingerprint}`
-  await Promise.all(Array.from({ length: 50 }, () => pinned.load(name)))
+  await Promise.all(Array.from({ length: 50 }, () => pinned.load(name, 'b')))
   t.equal(reads, 1)
   t.equal(core.service.serializerIndex(name), 2)
-  t.equal(pinned.load('avro'), undefined)
-  await t.rejects(pinned.load(`avro@${'A'.repeat(16)}`)!, { code: 'PIT_ERR_CONTRACT' })
+  t.equal(pinned.load('avro', 'b'), undefined)
+  await t.rejects(pinned.load(`avro@${'A'.repeat(16)}`, 'b')!, { code: 'PIT_ERR_CONTRACT' })
   const codeOf = (error: unknown): unknown => isPitayaError(error) ? error.code : error
-  const outcomes = await Promise.all(Array.from({ length: 2000 }, () => pinned.load(`avro@${'B'.repeat(16)}`)!.catch(codeOf)))
+  const outcomes = await Promise.all(Array.from({ length: 2000 }, () => pinned.load(`avro@${'B'.repeat(16)}`, 'b')!.catch(codeOf)))
   t.strictSame([...new Set(outcomes)].sort(), ['PIT_ERR_BUSY', 'PIT_ERR_CONTRACT'])
+  asked.length = 0
+  await Promise.all(Array.from({ length: 50 }, () => pinned.load(`avro@${unstored.fingerprint}`, 'c')))
+  t.strictSame(asked, [`c ${unstored.fingerprint.slice(0, 1)}`], 'what the store does not have, the server that has it is asked for')
+  t.equal(pinned.textOf(unstored.fingerprint), JSON.stringify(unstored))
+  t.throws(() => pinned.textOf('A'.repeat(16)), { code: 'PIT_ERR_CONTRACT' })
   pinned.learn({ id: 'b', sets: [set.fingerprint, 'not one', 'C'.repeat(16)] } as unknown as ServerInfo)
   pinned.left({ id: 'b' } as ServerInfo)
 })

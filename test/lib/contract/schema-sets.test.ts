@@ -66,6 +66,28 @@ t.test('the error codes of a route are told, also when nothing else of it change
   t.strictSame([sets.set.routes, sets.set.fingerprint], [{ 'game.match.join': route }, fingerprint])
 })
 
+t.test('a set that was given is extended by what came later, and nothing in it changes', async (t) => {
+  const sets = setsOf(contract('room', ['a'], ['onA']))
+  let changes = 0
+  sets.onChange = () => { changes++ }
+  const given = sets.current
+  t.equal(sets.extend(given), given)
+  sets.learn('game', [contract('match', ['join'])])
+  const grown = sets.extend(given)
+  t.equal(grown.set.fingerprint, sets.set.fingerprint, 'that is the current one')
+  sets.learn('game', [contract('match', ['join', 'end'], ['onA', 'onEnd'], Type.String())])
+  t.equal(changes, 2)
+  const extended = sets.extend(grown)
+  t.equal(sets.extend(grown), extended, 'made once')
+  t.strictSame(Object.entries(extended.set.routes).map(([route, { body }]) => [route, body]), [['game.match.end', 'string'], ['game.match.join', 'long'], ['room.a', 'long']])
+  t.strictSame(extended.set.pushes, { onA: 'long', onEnd: 'string' })
+  t.not(extended.set.fingerprint, sets.set.fingerprint)
+  sets.learn('game', [contract('match', ['join'])])
+  t.equal(sets.extend(extended), extended, 'what is gone stays')
+  const answer = JSON.parse(Buffer.from(sets.answer(Buffer.from('{"routes":["game.match.end"]}'), extended)).toString())
+  t.strictSame([answer.fingerprint, answer.routes], [extended.set.fingerprint, { 'game.match.end': { kind: 'request', body: 'string' } }])
+})
+
 t.test('a set of more than 16 KiB is asked for by names', async (t) => {
   const names = Array.from({ length: 100 }, (_, i) => `method${i}`)
   const sets = setsOf(contract('room', names, ['onWide'], wide))

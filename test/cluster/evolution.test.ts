@@ -1,4 +1,5 @@
 import { Type, type TSchema } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { channels } from '../../lib/channels.ts'
@@ -44,7 +45,7 @@ for (const [place, start] of [['of this server', alone], ['of a server behind it
       t.equal(pinned.needed, true)
       for (const [i, row] of evolutions.entries()) {
         const [inward, outward] = client === 'before' ? [row.forth, row.back] : [row.back, row.forth]
-        const one = { t, client: pinned, desk, i, name: row.name }
+        const one = { t, client: pinned, desk, i, name: row.name, schema: row[server] }
         await checkBodies(one, inward)
         await checkAnswers(one, outward)
         await checkPushes(one, outward)
@@ -53,7 +54,7 @@ for (const [place, start] of [['of this server', alone], ['of a server behind it
   }
 }
 
-interface Case { readonly t: Test, readonly client: PinnedClient, readonly desk: Desk, readonly i: number, readonly name: string }
+interface Case { readonly t: Test, readonly client: PinnedClient, readonly desk: Desk, readonly i: number, readonly name: string, readonly schema: TSchema }
 
 async function checkBodies ({ t, client, desk, i, name }: Case, { verdict, fields, values = [] }: Direction): Promise<void> {
   for (const [value, becomes] of values) {
@@ -80,7 +81,7 @@ async function checkAnswers ({ t, client, desk, i, name }: Case, { verdict, fiel
   t.strictSame([error?.code, error?.metadata], ['PIT-422', { field: fields!.join(', ') }], `${name}: the answer is refused`)
 }
 
-async function checkPushes ({ t, client, desk, i, name }: Case, { verdict, values = [] }: Direction): Promise<void> {
+async function checkPushes ({ t, client, desk, i, name, schema }: Case, { verdict, values = [] }: Direction): Promise<void> {
   for (const [value, becomes] of values) {
     desk.out = value
     const drops: string[] = []
@@ -96,5 +97,6 @@ async function checkPushes ({ t, client, desk, i, name }: Case, { verdict, value
     channels.drop.unsubscribe(onDrop)
   }
   if (verdict !== 'cannot fit') return
+  desk.out = Value.Create(schema)
   t.equal((await client.request(`chat.r${i}.push`)).error, undefined, `${name}: the push is dropped`)
 }

@@ -54,7 +54,14 @@ for (const [place, start] of [['of this server', alone], ['of a server behind it
   }
 }
 
-interface Case { readonly t: Test, readonly client: PinnedClient, readonly desk: Desk, readonly i: number, readonly name: string, readonly schema: TSchema }
+interface Case {
+  readonly t: Test
+  readonly client: PinnedClient
+  readonly desk: Desk
+  readonly i: number
+  readonly name: string
+  readonly schema: TSchema
+}
 
 async function checkBodies ({ t, client, desk, i, name }: Case, { verdict, fields, values = [] }: Direction): Promise<void> {
   for (const [value, becomes] of values) {

@@ -215,6 +215,8 @@ export async function transportContract (t: any, createBed: (t: any) => Promise<
     await bed.up()
     t.strictSame((await events.take(3)).sort(), ['down', 'up', 'up'])
     t.equal(a.isUp, true)
+    // The subscriptions of one connection and what is published on another overtake each other.
+    await deadline(b.flush(), 'the subscriptions to be back')
     a.publish(own('x.2'), bytes('after'))
     t.strictSame(await got.take(2), [`before|${own('x.1')}|`, `after|${own('x.2')}|`])
     await queue.take(2)

@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { ServerStats, UidsOutcome } from '../../lib/facade-types.ts'
 import { startNats, type NatsServer, type NatsServerOptions } from '../helpers/nats.ts'
-import { Lateness } from './lateness.ts'
+import { Lateness } from '../helpers/lateness.ts'
 import { Ledger } from './ledger.ts'
 
 export const LEASE_MS = 2000

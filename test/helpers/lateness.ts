@@ -31,10 +31,8 @@ export class Lateness {
   stop (): void { this.#histogram.disable() }
 }
 
-/** What this process computes while `work` is done, in milliseconds: unlike the time that passes, no other program adds to it. */
-export async function cpuMs (work: () => unknown): Promise<number> {
-  const before = process.cpuUsage()
-  await work()
-  const { user, system } = process.cpuUsage(before)
+/** What this process has computed so far, in milliseconds: unlike to the time that passes, no other program adds to it. */
+export function cpuMs (): number {
+  const { user, system } = process.cpuUsage()
   return (user + system) / 1000
 }

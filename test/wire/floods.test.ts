@@ -3,6 +3,7 @@ import { encodeMessage, MessageType, type MessageFields } from '../../lib/protoc
 import { encodePacket, PacketType } from '../../lib/protocol/packet.ts'
 import { defineHandlers, notify, raw, request } from '../../lib/handler/define.ts'
 import { eventually, type RawClient } from '../helpers/app.ts'
+import { cpuMs } from '../helpers/lateness.ts'
 import { carriers, serve, tcpClient, tcpEnd, type Served } from '../helpers/wire.ts'
 
 // One client does its worst; what is asserted is that everybody else is answered, within a bound that a busy machine keeps too: what is
@@ -33,12 +34,6 @@ const floods: Record<string, Uint8Array> = {
   'bytes that are compressed badly': data({ type: MessageType.notify, route: 'room.told', isCompressed: true })
 }
 
-/** What this process has computed so far. */
-function computedMs (): number {
-  const { user, system } = process.cpuUsage()
-  return (user + system) / 1000
-}
-
 /** Ten clients that ask now and then, for as long as the flood lasts. */
 async function others (served: Served): Promise<{ ask: (isOver: () => boolean) => Promise<number>, leave: () => void }> {
   const clients: RawClient[] = []
@@ -50,10 +45,10 @@ async function others (served: Served): Promise<{ ask: (isOver: () => boolean) =
   let slowest = 0
   const one = async (client: RawClient, isOver: () => boolean): Promise<void> => {
     for (let id = 1; !isOver(); id++) {
-      const start = computedMs()
+      const start = cpuMs()
       client.request(id, 'room.echo', `"${id}"`)
       if (await client.answer(id) !== `${id}`) throw new Error('not the answer')
-      slowest = Math.max(slowest, computedMs() - start)
+      slowest = Math.max(slowest, cpuMs() - start)
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }

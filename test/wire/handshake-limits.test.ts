@@ -21,8 +21,9 @@ t.test(`the handshake's deadline: ${SOCKETS} clients that stop on the way are al
   const drip = setInterval(() => { for (const client of beating) if (!client.isClosed) client.packet(PacketType.heartbeat) }, 200)
   t.teardown(() => clearInterval(drip))
   for (let i = 0; i < SOCKETS; i++) {
-    const client = await tcpClient(served)
+    // The server's deadline begins while the client connects.
     const start = performance.now()
+    const client = await tcpClient(served)
     client.on('change', () => { if (client.isClosed) ages.push(performance.now() - start) })
     const [hex, beats] = ways[i % ways.length]!
     client.writeHex(hex)

@@ -5,7 +5,7 @@ import { PushKind, RpcType } from '../../lib/cluster/envelopes/envelope.ts'
 import { Subjects } from '../../lib/cluster/names.ts'
 import { fuzzSeed, Mutator, Random } from '../helpers/fuzz.ts'
 import { natsTest } from '../helpers/nats.ts'
-import { eventually, Fleet } from './fleet.ts'
+import { eventually, Fleet, QUIET_LEASE_MS } from './fleet.ts'
 import { connectPlayers, Load, spread } from './players.ts'
 
 const MESSAGES = 10_000
@@ -18,7 +18,7 @@ const QUIET_MS = 300
 const EMPTY = new Uint8Array(0)
 
 t.test('ten thousand hostile messages between servers: all live on, clients notice nothing', natsTest, async (t) => {
-  const fleet = await Fleet.start(t)
+  const fleet = await Fleet.start(t, { leaseMs: QUIET_LEASE_MS })
   const { ledger } = fleet
   const servers = await Promise.all([fleet.frontend(), fleet.backend()])
   const [frontend, backend] = servers

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { closes } from '../../lib/errors.ts'
 import { natsTest } from '../helpers/nats.ts'
-import { Fleet, type ServerProcess } from './fleet.ts'
+import { Fleet, QUIET_LEASE_MS, type ServerProcess } from './fleet.ts'
 import { connectPlayers, Load, type Player, sleep, spread, tally } from './players.ts'
 
 const PER_SECOND = 500
@@ -11,7 +11,7 @@ const EXIT_MS = 30_000
 const AGAIN_MS = 50
 
 t.test('a rolling deploy: every server is replaced under load, and no client notices more than a reconnection', natsTest, async (t) => {
-  const fleet = await Fleet.start(t)
+  const fleet = await Fleet.start(t, { leaseMs: QUIET_LEASE_MS })
   const { ledger } = fleet
   const frontends = await Promise.all([fleet.frontend(), fleet.frontend()])
   const backends = await Promise.all([fleet.backend(), fleet.backend(), fleet.backend()])

@@ -12,7 +12,7 @@ import type { HandlerSession } from '../../lib/handler/types.ts'
 import pitaya from '../../plugins/pitaya.ts'
 import { sessionPool } from '../helpers/app.ts'
 import type { Commands, ProgramOptions } from './fleet.ts'
-import { Lateness } from './lateness.ts'
+import { Lateness } from '../helpers/lateness.ts'
 
 const options = JSON.parse(process.argv[2]!) as ProgramOptions
 const tell = (message: object): void => { process.send!(message) }

@@ -1,17 +1,16 @@
 import t from 'tap'
 import { natsTest } from '../helpers/nats.ts'
-import { eventually, Fleet } from './fleet.ts'
+import { eventually, Fleet, QUIET_LEASE_MS } from './fleet.ts'
 import { connectPlayers, type Player, spread, tally } from './players.ts'
 
 const TRIES = 1000
 const SESSIONS = 100
 const MESSAGES = 10_000
-/** Counting objects stops a server for seconds on a busy machine; nobody is to take it for lost meanwhile. */
-const QUIET_LEASE_MS = 30_000
 
 interface Who { uid: string, mark: number, server: string }
 
 t.test('the session travels to backends in other processes', natsTest, async (t) => {
+  // Counting objects stops a server for seconds on a busy machine.
   const fleet = await Fleet.start(t, { leaseMs: QUIET_LEASE_MS })
   const { ledger } = fleet
   const servers = await Promise.all([fleet.frontend(), fleet.backend(), fleet.backend()])

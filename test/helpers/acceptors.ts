@@ -8,14 +8,19 @@ import { WebSocket, type ClientOptions } from 'ws'
 import type { Acceptance, Connection, ConnectionHandler } from '../../lib/agent/connection.ts'
 import type { ClientEnd } from '../../lib/agent/memory-connection.ts'
 
-const DEADLINE_MS = 8000
+const DEADLINE_MS = 20_000
 
 /** Something that changes, and can be waited for. */
 class Watched extends EventEmitter {
   async until (holds: () => boolean, what: string): Promise<void> {
-    const deadline = AbortSignal.timeout(DEADLINE_MS)
-    while (!holds()) {
-      await once(this, 'change', { signal: deadline }).catch(() => { throw new Error(`not within ${DEADLINE_MS} ms: ${what}`) })
+    // Not AbortSignal.timeout: it would let the process end, and the test with it, while nothing else keeps it.
+    const controller = new AbortController()
+    const { signal } = controller
+    const timer = setTimeout(() => controller.abort(), DEADLINE_MS)
+    try {
+      while (!holds()) await once(this, 'change', { signal }).catch(() => { throw new Error(`not within ${DEADLINE_MS} ms: ${what}`) })
+    } finally {
+      clearTimeout(timer)
     }
   }
 

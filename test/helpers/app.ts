@@ -10,7 +10,7 @@ import { encodePacket, PacketDecoder, PacketType } from '../../lib/protocol/pack
 import type { SessionPool } from '../../lib/session/pool.ts'
 import pitaya, { type PitayaOptions } from '../../plugins/pitaya.ts'
 
-const DEADLINE_MS = 8000
+const DEADLINE_MS = 20_000
 
 interface Teardown { teardown (fn: () => unknown): void }
 

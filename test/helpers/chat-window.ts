@@ -10,7 +10,7 @@ export interface ChatWindow {
 export async function openWindow (browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<ChatWindow> {
   const page = await (await browser.newContext(options)).newPage()
   const faults: string[] = []
-  page.setDefaultTimeout(15_000)
+  page.setDefaultTimeout(30_000)
   page.on('pageerror', (error) => faults.push(error.message))
   page.on('console', (message) => { if (message.type() === 'error' || message.type() === 'warning') faults.push(message.text()) })
   page.on('dialog', (dialog) => { faults.push(`dialog: ${dialog.message()}`); dialog.dismiss().catch(() => {}) })

@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
-const START_MS = 15_000
-const EXIT_MS = 15_000
+const START_MS = 30_000
+const EXIT_MS = 30_000
 const SERVER = fileURLToPath(new URL('../../server.js', import.meta.url))
 
 /** What must not reach a child by accident: the server's variables, and those by which test runners find each other. */
@@ -41,9 +41,9 @@ export class Child {
     return this.stdout.map((line) => JSON.parse(line) as Record<string, unknown>)
   }
 
-  /** The first line of stdout that `fits`, now or later. */
-  async line (fits: (line: string) => boolean, what: string): Promise<string> {
-    return await this.#until(() => this.stdout.find(fits), what)
+  /** The first line of stdout that `fits`, now or within `ms`. */
+  async line (fits: (line: string) => boolean, what: string, ms = START_MS): Promise<string> {
+    return await this.#until(() => this.stdout.find(fits), what, ms)
   }
 
   async log (msg: string): Promise<Record<string, unknown>> {
@@ -65,13 +65,13 @@ export class Child {
   get #hasEnded (): boolean { return this.process.exitCode !== null || this.process.signalCode !== null }
   get #output (): string { return [...this.stdout, ...this.stderr].join('\n') }
 
-  async #until<T> (find: () => T | undefined, what: string): Promise<T> {
-    const deadline = performance.now() + START_MS
+  async #until<T> (find: () => T | undefined, what: string, ms: number): Promise<T> {
+    const deadline = performance.now() + ms
     for (;;) {
       const found = find()
       if (found !== undefined) return found
       const left = deadline - performance.now()
-      if (left <= 0 || this.#hasEnded) throw new Error(`${this.#hasEnded ? 'it ended' : `${START_MS} ms passed`} before ${what}\n${this.#output}`)
+      if (left <= 0 || this.#hasEnded) throw new Error(`${this.#hasEnded ? 'it ended' : `${ms} ms passed`} before ${what}\n${this.#output}`)
       await new Promise<void>((resolve) => {
         const wake = (): void => { clearTimeout(timer); this.#waiting.delete(wake); resolve() }
         const timer = setTimeout(wake, left)

@@ -5,7 +5,7 @@ import type { MemoryBus } from '../../lib/cluster/memory-bus.ts'
 import { Subjects } from '../../lib/cluster/names.ts'
 import { MemoryTransport } from '../../lib/cluster/transports/memory.ts'
 
-const DEADLINE_MS = 5000
+const DEADLINE_MS = 20_000
 const ignore = (): void => {}
 
 export async function intruderOn (t: { teardown (fn: () => unknown): void }, bus: MemoryBus) {

@@ -6,7 +6,7 @@ import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Certificate } from './certificate.ts'
 
-const START_MS = 15_000
+const START_MS = 30_000
 
 // Debian's package puts it where the PATH of an ordinary user does not look.
 const executable = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin']

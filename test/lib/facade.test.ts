@@ -8,7 +8,7 @@ import { build, eventually, openPair, rawClient } from '../helpers/app.ts'
 
 const room = defineHandlers('room', { pushes: { onText: Type.String() } }, {
   join: request({ body: Type.String() }, (uid, { session }) => session.bind(uid)),
-  hang: request({ deadlineMs: 50, concurrent: true }, () => new Promise<void>(() => {}))
+  hang: request({ deadlineMs: 500, concurrent: true }, () => new Promise<void>(() => {}))
 })
 
 t.test('it knows its server, and what the server does now', async (t) => {

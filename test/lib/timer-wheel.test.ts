@@ -1,6 +1,7 @@
 import t from 'tap'
 import { TimerWheel, type TimerEntry } from '../../lib/timer-wheel.ts'
 import { fuzzRuns, fuzzSeed, Random } from '../helpers/fuzz.ts'
+import { cpuMs } from '../helpers/lateness.ts'
 
 class Entry implements TimerEntry {
   timerNext: TimerEntry | null = null
@@ -155,12 +156,12 @@ t.test('many entries in one slot, of this round and of later ones, fire in linea
   const round = 4096 * 25
   for (let i = 0; i < 50_000; i++) wheel.schedule(new Entry(() => fired++), 100)
   for (let i = 0; i < 50_000; i++) wheel.schedule(new Entry(() => fired++), 100 + round)
-  const start = performance.now()
+  const start = cpuMs()
   for (let i = 0; i < 8; i++) pass(25)
   t.equal(fired, 50_000)
   for (let i = 0; i < 4100; i++) pass(25)
   t.equal(fired, 100_000)
-  t.ok(performance.now() - start < 2000, `took ${performance.now() - start} ms`)
+  t.ok(cpuMs() - start < 2000, `took ${cpuMs() - start} ms`)
   t.equal(wheel.size, 0)
 })
 

@@ -189,7 +189,7 @@ t.test('a client that does not answer a close is cut off after two seconds', asy
   await broken.recorder.closed()
   await client.closed()
   const took = performance.now() - began
-  t.ok(took > 1900 && took < 5000, `${Math.round(took)} ms`)
+  t.ok(took > 1900 && took < 10_000, `${Math.round(took)} ms`)
 })
 
 t.test('a message in a million pieces is refused before it fills memory', async t => {

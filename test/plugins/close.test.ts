@@ -12,6 +12,9 @@ import { defer, turn } from '../helpers/core.ts'
 /** What keeps a process from ending, apart from what the runner itself has open. */
 const resources = (): string[] => process.getActiveResourcesInfo().filter((name) => /^(Timeout|TCP|Pipe.*Server|FS)/.test(name)).sort()
 
+/** Far less than what a close takes that waits for something: `closeMs` is 8 s. */
+const IN_TIME_MS = 5000
+
 /** How a client ended; its end sees that a turn later than the server's. */
 const closeOf = (client: Pick<Client, 'onClose'>): Promise<CloseInfo> => new Promise((resolve) => { client.onClose(resolve) })
 
@@ -35,7 +38,7 @@ t.test('close() with 50 clients ends in time, tells every client 4001 and leaves
   const raw = await workingClient(app)
   const start = performance.now()
   await app.close()
-  t.ok(performance.now() - start < 2000, `took ${performance.now() - start} ms`)
+  t.ok(performance.now() - start < IN_TIME_MS, `took ${performance.now() - start} ms`)
   t.equal(closed, 51, 'sessions are closed by then')
   for (const client of clients) t.strictSame(await closeOf(client), { code: 4001, reason: 'server is shutting down' })
   t.strictSame(await raw.closed(), { code: 4001, reason: 'server is shutting down' })
@@ -72,7 +75,7 @@ t.test('close() waits no longer than closeMs for handlers that do not end; their
   const start = performance.now()
   await app.close()
   const took = performance.now() - start
-  t.ok(took >= 140 && took < 2000, `took ${took} ms`)
+  t.ok(took >= 140 && took < IN_TIME_MS, `took ${took} ms`)
   t.equal(signals[0]!.aborted, true)
   await t.rejects(answer, { code: 'PIT_ERR_CLIENT_CLOSED', metadata: { code: '4005' } })
 })
@@ -83,7 +86,7 @@ t.test('close() does not wait for clients that read nothing', async (t) => {
   client.end.pause()
   const start = performance.now()
   await app.close()
-  t.ok(performance.now() - start < 2000, `took ${performance.now() - start} ms`)
+  t.ok(performance.now() - start < IN_TIME_MS, `took ${performance.now() - start} ms`)
   t.equal(app.pitaya.stats.connections, 0)
 })
 
@@ -128,7 +131,7 @@ t.test('a long drain under way does not make close() late', async (t) => {
   const start = performance.now()
   await app.close()
   await draining
-  t.ok(performance.now() - start < 2000, `took ${performance.now() - start} ms`)
+  t.ok(performance.now() - start < IN_TIME_MS, `took ${performance.now() - start} ms`)
   t.match(await closeOf(client), { code: 4005 })
   t.strictSame(resources(), before)
 })

@@ -88,7 +88,7 @@ t.test('what is sent behind the upload waits for it, routes that run at any time
 })
 
 t.test('what is sent in place of it is refused, and the client that never sends it is closed at the deadline', async (t) => {
-  const app = await build(t, { serverType: 'chat', handlers: [roomOf(New)], limits: { handshakeMs: 300 } })
+  const app = await build(t, { serverType: 'chat', handlers: [roomOf(New)], limits: { handshakeMs: 1200 } })
   const client = rawClient(app)
   await client.greet({ sys: { serializer: 'avro', contract: old.fingerprint } })
   client.request(1, 'room.echo', Uint8Array.of(0, 0))
@@ -96,7 +96,7 @@ t.test('what is sent in place of it is refused, and the client that never sends 
   t.ok(isError && data.includes('PIT-409'))
   t.equal((await client.closed()).code, 4502)
   const inTime = await PinnedClient.connect(app, old)
-  await new Promise((resolve) => setTimeout(resolve, 400))
+  await new Promise((resolve) => setTimeout(resolve, 1500))
   t.equal(inTime.raw.isClosed, false)
 })
 

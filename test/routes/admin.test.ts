@@ -5,6 +5,7 @@ import { defineHandlers, definePitaya, notify, raw, request } from '../../lib/ha
 import pitaya from '../../plugins/pitaya.ts'
 import { bearerAuth } from '../../routes/admin/auth.ts'
 import { build, eventually, rawClient, workingClient, type RawClient } from '../helpers/app.ts'
+import { cpuMs } from '../helpers/lateness.ts'
 import { logSink } from '../helpers/log.ts'
 
 const TOKEN = 'correct-horse-battery'
@@ -330,9 +331,9 @@ t.test('a list of 10,000 sessions holds up the event loop for less than 20 ms', 
   await get(app, '/admin/sessions')
   const durations = []
   for (let after: string | null = 'lobby-1:0'; after !== null;) {
-    const from = performance.now()
+    const from = cpuMs()
     const response = await get(app, `/admin/sessions?limit=100&after=${after}`)
-    durations.push(performance.now() - from)
+    durations.push(cpuMs() - from)
     after = response.json<{ next: string | null }>().next
   }
   t.equal(durations.length, 100)

@@ -52,7 +52,7 @@ t.test('all servers list all servers, in order of their ids', async (t) => {
 
 t.test('a server that is cut off keeps its list and says so', async (t) => {
   const bus = new MemoryBus()
-  const cluster = clusterOf(t, { memory: bus })
+  const cluster = clusterOf(t, { memory: bus, leaseMs: 3000 })
   const a = await cluster.frontend({ serverId: 'a', admin })
   const b = await cluster.frontend({ serverId: 'b', admin })
   const state = async () => {

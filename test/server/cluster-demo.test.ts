@@ -10,7 +10,7 @@ import { natsTest } from '../helpers/nats.ts'
 import { root } from '../helpers/vectors.ts'
 
 // Five servers and two windows; tap's own limit is 30 s.
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 const DEMO = join(root, 'scripts/demo-cluster.mjs')
 const MESSAGES = 40

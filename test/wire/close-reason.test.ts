@@ -40,7 +40,7 @@ const endings: Ending[] = [
     }
   },
   { reason: 'badPacket', provoke: (client) => client.writeHex('04000002 0001') },
-  { reason: 'heartbeat', options: { heartbeatSeconds: 0.1 }, provoke: () => {} },
+  { reason: 'heartbeat', options: { heartbeatSeconds: 0.5 }, provoke: () => {} },
   {
     reason: 'rate',
     options: { limits: { rateBurst: 1, ratePerSecond: 1, rateViolationMs: 1 } },
@@ -62,28 +62,27 @@ const endings: Ending[] = [
 for (const { reason, text = closes[reason].text, options, provoke } of endings) {
   const { code } = closes[reason]
   t.test(`${code} ${reason}: told before the close to clients that ask for reasons, a plain close to stock ones`, async (t) => {
-    for (const [carrier, connect] of carriers) {
-      for (const closeReason of [true, undefined]) {
-        const served = await serve(t, { handlers: [room], ...options })
-        const client = await connect(served)
-        await client.greet({ sys: { closeReason } })
-        await acked(client)
-        await provoke(client, served, connect)
-        const closed = await client.closed()
-        const kicks = client.packets.map(({ type, body }) => [type, body.toString()])
-        const isKick = reason === 'kicked' || reason === 'replaced'
-        const told = [[PacketType.kick, JSON.stringify({ code, reason: text })]]
-        t.strictSame(kicks, closeReason === true ? told : isKick ? [[PacketType.kick, '']] : [], `${carrier}, closeReason ${closeReason}`)
-        if (carrier === 'WebSocket') t.strictSame(closed, { code, reason: text })
-        t.strictSame(served.closed[0], { sessionId: 1, code, reason, transport: carrier.toLowerCase() })
-      }
+    const each = async ([carrier, connect]: typeof carriers[number], closeReason: true | undefined): Promise<void> => {
+      const served = await serve(t, { handlers: [room], ...options })
+      const client = await connect(served)
+      await client.greet({ sys: { closeReason } })
+      await acked(client)
+      await provoke(client, served, connect)
+      const closed = await client.closed()
+      const kicks = client.packets.map(({ type, body }) => [type, body.toString()])
+      const isKick = reason === 'kicked' || reason === 'replaced'
+      const told = [[PacketType.kick, JSON.stringify({ code, reason: text })]]
+      t.strictSame(kicks, closeReason === true ? told : isKick ? [[PacketType.kick, '']] : [], `${carrier}, closeReason ${closeReason}`)
+      if (carrier === 'WebSocket') t.strictSame(closed, { code, reason: text })
+      t.strictSame(served.closed[0], { sessionId: 1, code, reason, transport: carrier.toLowerCase() })
     }
+    await Promise.all(carriers.flatMap((carrier) => [each(carrier, true), each(carrier, undefined)]))
   })
 }
 
 const early: Array<{ reason: CloseReason, options?: BuildOptions, provoke: (client: RawClient, served: Served) => unknown }> = [
   { reason: 'badPacket', provoke: (client) => client.writeHex('04000000') },
-  { reason: 'handshakeTimeout', options: { limits: { handshakeMs: 100 } }, provoke: () => {} },
+  { reason: 'handshakeTimeout', options: { limits: { handshakeMs: 1200 } }, provoke: () => {} },
   { reason: 'kicked', provoke: (_, { app }) => app.pitaya.kick('ana', 'cheater') },
   { reason: 'shutdown', provoke: (_, { app }) => { app.pitaya.drain({ timeoutMs: 3000 }) } }
 ]

@@ -3,9 +3,11 @@ import { encodeMessage, MessageType, type MessageFields } from '../../lib/protoc
 import { encodePacket, PacketType } from '../../lib/protocol/packet.ts'
 import { defineHandlers, notify, raw, request } from '../../lib/handler/define.ts'
 import { eventually, type RawClient } from '../helpers/app.ts'
+import { cpuMs } from '../helpers/lateness.ts'
 import { carriers, serve, tcpClient, tcpEnd, type Served } from '../helpers/wire.ts'
 
-// One client does its worst; what is asserted is that everybody else is answered, within a bound that a busy machine keeps too.
+// One client does its worst; what is asserted is that everybody else is answered, within a bound that a busy machine keeps too: what is
+// computed meanwhile, by clients and server in this process, counts, and not what other programs do.
 
 const SLOWEST_MS = 2000
 const TICK_MS = 10
@@ -43,10 +45,10 @@ async function others (served: Served): Promise<{ ask: (isOver: () => boolean) =
   let slowest = 0
   const one = async (client: RawClient, isOver: () => boolean): Promise<void> => {
     for (let id = 1; !isOver(); id++) {
-      const start = performance.now()
+      const start = cpuMs()
       client.request(id, 'room.echo', `"${id}"`)
       if (await client.answer(id) !== `${id}`) throw new Error('not the answer')
-      slowest = Math.max(slowest, performance.now() - start)
+      slowest = Math.max(slowest, cpuMs() - start)
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }
@@ -98,7 +100,7 @@ const visitors: Record<string, string> = {
 
 for (const [name, hex] of Object.entries(visitors)) {
   t.test(`a flood of ${name}: those who are there are answered, and nothing is left of it`, async (t) => {
-    const served = await serve(t, { handlers: [room], limits: { connectionsPerSecond: 300, handshakeMs: 500 } })
+    const served = await serve(t, { handlers: [room], limits: { connectionsPerSecond: 300, handshakeMs: 2000 } })
     const { ask, leave } = await others(served)
     const endsAt = performance.now() + FLOOD_MS
     let visits = 0

@@ -9,6 +9,7 @@ import { carriers, serve, tcpEnd, type Served } from '../helpers/wire.ts'
 
 const KIB = 1024
 const MIB = KIB * KIB
+const MAX_MS = 30_000
 
 const room = defineHandlers('room', { pushes: { onBytes: raw } }, {
   echo: request({ body: raw, response: raw }, (body) => body),
@@ -50,15 +51,14 @@ for (const [carrier, connect] of carriers) {
   })
 
   t.test(`${carrier}: a client that drains nothing of a little is closed with 4002 at the drain deadline`, async (t) => {
-    const served = await serve(t, { handlers: [room], limits: { drainMs: 700, outboxBytes: 64 * MIB } })
+    const served = await serve(t, { handlers: [room], limits: { drainMs: 1500, outboxBytes: 64 * MIB } })
     const client = await connect(served)
     const session = await working(served, client)
     client.end.pause()
-    await flood(session, 12 * MIB)
     const start = performance.now()
-    t.notOk(session.isClosed)
+    t.equal(await flood(session, 12 * MIB), 12 * MIB, 'all of it is taken')
     await eventually(() => session.isClosed, 'closed')
-    t.ok(performance.now() - start > 300)
+    t.ok(performance.now() - start > 1400, 'not before the deadline')
     t.strictSame(served.closed.map(({ reason }) => reason), ['slow'])
     client.end.destroy()
   })
@@ -117,24 +117,29 @@ t.test('frozen clients are closed, slow ones are served on, good ones notice not
   let peak = before
   const block = Buffer.alloc(64 * KIB)
   const small = Buffer.alloc(2 * KIB)
-  const until = performance.now() + 5000
+  const start = performance.now()
   let slowest = 0
-  while (performance.now() < until) {
+  // Frozen ones are closed by what they do not read, on a busy machine later.
+  const isOver = (): boolean => {
+    const ms = performance.now() - start
+    return ms > MAX_MS || (ms > 5000 && groups.frozen.every(({ session }) => session.isClosed))
+  }
+  while (!isOver()) {
     for (const { session } of groups.frozen) session.push('onBytes', block)
     for (const { session } of [...groups.slow, ...groups.good]) session.push('onBytes', small)
-    const start = performance.now()
+    const askedAt = performance.now()
     for (const [at, { client }] of groups.good.entries()) if (at % 10 === 0) client.request(7, 'room.echo', 'x')
     await Promise.all(groups.good.filter((_, at) => at % 10 === 0).map(async ({ client }) => {
       while ((await client.message()).id !== 7);
     }))
-    slowest = Math.max(slowest, performance.now() - start)
+    slowest = Math.max(slowest, performance.now() - askedAt)
     for (const { client } of groups.good) client.packets.length = 0
     peak = Math.max(peak, process.memoryUsage().rss)
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
   t.ok(groups.frozen.every(({ session }) => session.isClosed), 'every frozen one is closed')
   t.strictSame(served.closed.map(({ code }) => code), Array(FROZEN).fill(closes.slow.code), 'and nobody else')
-  t.ok(slowest < 2000, `an answer took ${Math.round(slowest)} ms at most`)
+  t.ok(slowest < 5000, `an answer took ${Math.round(slowest)} ms at most`)
   t.ok(peak - before < (FROZEN + SLOW) * outboxBytes + 48 * MIB, `memory grew by ${Math.round((peak - before) / MIB)} MiB`)
   for (const { client } of [...groups.frozen, ...groups.slow, ...groups.good]) client.end.destroy()
   await eventually(() => served.app.pitaya.stats.connections === 0, 'nothing is left')

@@ -8,6 +8,7 @@ import { PacketType } from '../../lib/protocol/packet.ts'
 import { defineHandlers, raw, request } from '../../lib/handler/define.ts'
 import { eventually, type RawClient } from '../helpers/app.ts'
 import { heapBytes } from '../helpers/fuzz.ts'
+import { cpuMs } from '../helpers/lateness.ts'
 import { acked, carriers, serve, tcpClient } from '../helpers/wire.ts'
 
 const KIB = 1024
@@ -133,10 +134,10 @@ t.test('a flood of bombs leaves the server small and quick for others', async (t
   let slowest = 0
   const ask = async (): Promise<void> => {
     for (let id = 1; !done.signal.aborted; id++) {
-      const start = performance.now()
+      const start = cpuMs()
       healthy.request(id, 'room.length', 'hello')
       if ((await healthy.answer(id)).length !== 5) t.fail('a wrong answer')
-      slowest = Math.max(slowest, performance.now() - start)
+      slowest = Math.max(slowest, cpuMs() - start)
       await new Promise((resolve) => setTimeout(resolve, 10))
     }
   }
@@ -159,6 +160,7 @@ t.test('a flood of bombs leaves the server small and quick for others', async (t
   t.ok(grown < 4 * KIB * KIB, `${Math.round(grown / KIB)} KiB stay in use`)
   // Clients and garbage included, hence generous: without the cap this many bombs at once would be far beyond it.
   t.ok(peak < 256 * KIB * KIB, `the process grew by ${Math.round(peak / KIB / KIB)} MiB on the way`)
+  // Of computing: other programs do not count.
   t.ok(slowest < 2000, `others waited ${Math.round(slowest)} ms at most`)
   healthy.close()
   await eventually(() => served.app.pitaya.stats.connections === 0, 'no connection left')

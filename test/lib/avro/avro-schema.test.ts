@@ -2,6 +2,7 @@ import t from 'tap'
 import { compileCodec, errorSchema, parseSchema, type AvroSchema } from '../../../lib/avro/codec.ts'
 import { isPitayaError } from '../../../lib/errors.ts'
 import { checkFuzz, fuzz, FUZZ_TIMEOUT_MS, fuzzRuns, type Random } from '../../helpers/fuzz.ts'
+import { cpuMs } from '../../helpers/lateness.ts'
 
 t.setTimeout(FUZZ_TIMEOUT_MS)
 
@@ -66,7 +67,7 @@ t.test('types that double with every level cost no time: not to compile, and not
     for (let i = 1; i < levels; i++) type = record([{ name: 'a', type }, { name: 'b', type: `R${i - 1}` }], `R${i}`)
     return type as AvroSchema
   }
-  const start = performance.now()
+  const start = cpuMs()
   const empty = compileCodec(doubling(60, []))
   t.throws(() => empty.decode(new Uint8Array(0)), { code: 'PIT_ERR_BODY' })
   const nulls = compileCodec(doubling(12, [{ name: 'a', type: 'null' }]))
@@ -75,7 +76,7 @@ t.test('types that double with every level cost no time: not to compile, and not
   t.throws(() => booleans.decode(new Uint8Array(65_536).fill(1)), { code: 'PIT_ERR_BODY' })
   const wide = compileCodec({ type: 'array', items: record([{ name: 'a', type: 'boolean' }, ...Array.from({ length: 9000 }, (_, i) => ({ name: `n${i}`, type: 'null' }))]) })
   t.throws(() => wide.decode(Uint8Array.of(0xa0, 0x9c, 0x01, ...Array(10_000).fill(1), 0)), { code: 'PIT_ERR_BODY' })
-  t.ok(performance.now() - start < 500, `${(performance.now() - start).toFixed(0)} ms`)
+  t.ok(cpuMs() - start < 500, `${(cpuMs() - start).toFixed(0)} ms`)
 })
 
 t.test('a record that holds itself without end takes more bytes than there are', async (t) => {

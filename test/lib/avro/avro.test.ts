@@ -6,6 +6,7 @@ import { createAvroSerializer } from '../../../lib/serializers/avro.ts'
 import { deriveAvro } from '../../../lib/serializers/avro-schema.ts'
 import { reduceSchema } from '../../../lib/serializers/schema.ts'
 import { rows } from '../../contracts/serializer.ts'
+import { cpuMs } from '../../helpers/lateness.ts'
 import { fromHex, toHex } from '../../helpers/vectors.ts'
 
 const codecOf = (schema: TSchema): AvroCodec => compileCodec(deriveAvro(reduceSchema(schema, 'test'), 'test'))
@@ -85,9 +86,9 @@ t.test('hostile bytes are refused with one text, at once', async (t) => {
     ['half a double', codecOf(Type.Number()), '00000000'], ['bytes longer than the message', codecOf(Type.Uint8Array()), 'feffffff0f']
   ]
   for (const [name, codec, hex] of rows) {
-    const start = performance.now()
+    const start = cpuMs()
     t.throws(() => read(codec, hex), refused, name)
-    t.ok(performance.now() - start < 50, name)
+    t.ok(cpuMs() - start < 50, name)
   }
 })
 

@@ -8,7 +8,8 @@ import { TimerWheel } from '../../../lib/timer-wheel.ts'
 import { discoveryContract } from '../../contracts/discovery.ts'
 import { ClockedCluster, type ClockedServer, lineLog, type Self, selfOf, settle } from '../../helpers/discovery.ts'
 
-const LEASE_MS = 600
+/** Renewed each half second: a shorter one may be lost on a busy machine. */
+const LEASE_MS = 1500
 
 discoveryContract({
   name: 'memory',

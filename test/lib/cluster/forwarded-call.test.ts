@@ -14,7 +14,7 @@ import { clusterOf } from '../../helpers/cluster.ts'
 
 const room = defineHandlers('room', {}, {
   echo: request({ body: Type.String(), response: Type.String() }, (text) => text),
-  hang: request({ deadlineMs: 100 }, () => new Promise<void>(() => {})),
+  hang: request({ deadlineMs: 500 }, () => new Promise<void>(() => {})),
   later: request({ response: Type.Integer() }, async (_, { signal }) => { await once(signal, 'abort'); return 1 }),
   tell: notify({ body: Type.String() }, () => {}),
   refuse: request({ response: Type.Integer() }, () => { throw new PitayaError('GAME-1', 'no') })

@@ -1,6 +1,7 @@
 import { Type, type TSchema } from '@sinclair/typebox'
 import t from 'tap'
 import { createAvroSerializer } from '../../../lib/serializers/avro.ts'
+import { cpuMs } from '../../helpers/lateness.ts'
 import type { Codec } from '../../../lib/serializers/serializer.ts'
 
 const avro = createAvroSerializer()
@@ -40,9 +41,9 @@ t.test('hostile bytes are refused with one text, at once', async (t) => {
     ['bytes longer than the message', codecOf(Type.Uint8Array()), 'feffffff0f']
   ]
   for (const [name, codec, hex] of rows) {
-    const start = performance.now()
+    const start = cpuMs()
     t.throws(() => read(codec, hex), refused, name)
-    t.ok(performance.now() - start < 50, name)
+    t.ok(cpuMs() - start < 50, name)
   }
 })
 

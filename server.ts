@@ -21,7 +21,7 @@ const FAULT_DRAIN_MS = 4000
 /** For closing, after the drain. */
 const CLOSE_MS = 8000
 /** The same after a second signal or a fault. */
-const SHORT_CLOSE_MS = 1000
+const SHORT_CLOSE_MS = 3000
 /** Admin routes name uids, which may have 128 bytes; Fastify's own limit is 100 characters. */
 const MAX_PARAM_LENGTH = 128
 

@@ -110,7 +110,7 @@ export class PushRegistry {
    */
   send (session: Session, name: string, value: unknown): boolean {
     const push = this.#get(name)
-    if (session.awaited !== null) return this.#hold(session.awaited, name, () => { this.send(session, name, value) })
+    if (session.awaited !== null) return hold(session.awaited, () => { this.send(session, name, value) }, this.#onDropped, name)
     let payload
     try {
       payload = encodePush(push, session.serializerIndex, value)
@@ -122,12 +122,6 @@ export class PushRegistry {
     const isSent = session.entity.push(push.head, payload)
     if (!isSent) this.#onDropped(name, 'closed')
     return isSent
-  }
-
-  #hold (awaited: PendingContract, name: string, push: () => void): boolean {
-    const isHeld = awaited.hold(push)
-    if (!isHeld) this.#onDropped(name, 'busy')
-    return isHeld
   }
 
   /** To many: serialized when the first session of a serializer gets it, framed when the first of a carrier does. */
@@ -220,7 +214,7 @@ export class Broadcast {
 
   /** False: the session is closed, or its client's version does not have what is to be sent. */
   to (session: Session): boolean {
-    if (session.awaited !== null) return session.awaited.hold(() => { this.to(session) })
+    if (session.awaited !== null) return hold(session.awaited, () => { this.to(session) }, this.#onDropped, this.#name)
     const index = session.serializerIndex
     let frames = this.#bySerializer[index]
     if (frames === undefined) this.#bySerializer[index] = frames = this.#framesOf(index)
@@ -280,6 +274,13 @@ class Frames implements SharedPush {
     this.#last = frame
     return frame
   }
+}
+
+/** Keeps a push until the client's contract is there. False: too many are kept. */
+function hold (awaited: PendingContract, push: () => void, onDropped: OnDropped, name: string): boolean {
+  const isHeld = awaited.hold(push)
+  if (!isHeld) onDropped(name, 'busy')
+  return isHeld
 }
 
 function headOf (name: string, dictionary: RouteDictionary): Uint8Array {

@@ -1,5 +1,6 @@
 import { FormatRegistry, Type, type TSchema } from '@sinclair/typebox'
 import t from 'tap'
+import { channels } from '../../lib/channels.ts'
 import { MAX_SETS } from '../../lib/contract/pinned-sets.ts'
 import type { SchemaSet } from '../../lib/contract/set.ts'
 import { defineHandlers, notify, request } from '../../lib/handler/define.ts'
@@ -85,6 +86,27 @@ t.test('what is sent behind the upload waits for it, routes that run at any time
   const answers = [await client.message(), await client.message(), await client.message(), await client.message()]
   t.strictSame(answers.map(({ id, isError }) => [id, isError]), [[1, false], [2, false], [3, false], [4, false]])
   t.strictSame([...answers[3]!.data], [...body])
+})
+
+t.test('pushes are kept until the contract is there, 64 of them; more are dropped and counted', async (t) => {
+  const app = await build(t, {
+    serverType: 'chat', handlers: [roomOf(New)], handshake: { validators: { login: () => ({ uid: 'ana' }) } }
+  })
+  const drops: string[] = []
+  const onDrop = ({ what, why, route }: { what: string, why: string, route: string }): void => { drops.push(`${what} ${why} ${route}`) }
+  channels.drop.subscribe(onDrop)
+  t.teardown(() => channels.drop.unsubscribe(onDrop))
+  const client = rawClient(app)
+  await client.greet({ sys: { serializer: 'avro', contract: old.fingerprint } })
+  const [session] = app.pitaya.sessions.ofUid('ana')
+  for (let i = 0; i < 33; i++) {
+    session!.push('onText', { text: 'hi', at: 0 })
+    await app.pitaya.push(['ana'], 'onText', { text: 'hi', at: 0 })
+  }
+  t.strictSame(drops, ['push busy onText', 'push busy onText'])
+  client.request(1, 'sys.contract', { part: 1, of: 1, text: JSON.stringify(old) })
+  for (let i = 0; i < 64; i++) t.equal((await client.message()).route, 'onText')
+  t.equal((await client.message()).id, 1)
 })
 
 t.test('what is sent in place of it is refused, and the client that never sends it is closed at the deadline', async (t) => {

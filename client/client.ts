@@ -96,22 +96,37 @@ export class Client {
    * Resolves with the answer. Rejects with the PitayaError the server answered; PIT_ERR_CLIENT_TIMEOUT; PIT_ERR_CLIENT_CLOSED when the
    * connection is lost first or there is none, `metadata.executed` is `no` where the server did not begin; or the reason of the signal.
    */
-  request (route: string, body?: unknown, options?: ClientRequestOptions): Promise<any> {
+  request (route: string, body?: unknown, options: ClientRequestOptions = {}): Promise<any> {
+    const { timeoutMs = this.#timeoutMs, signal } = options
+    if (signal?.aborted === true) return Promise.reject(signal.reason)
     try {
-      const lack = this.#connection().codec.ready?.(route)
-      return lack === undefined ? this.#request(route, body, options) : lack.then(() => this.#request(route, body, options))
+      const connection = this.#connection()
+      const lack = connection.codec.ready?.(route)
+      const id = this.#nextId++
+      // First, since it may throw: a request that was never sent is not pending.
+      const message = lack === undefined ? connection.encode(MessageType.request, id, route, body) : undefined
+      const answer = this.#pending.add(id, route, timeoutMs, signal)
+      if (message !== undefined) connection.send(message)
+      else {
+        lack!.then(() => { if (this.#pending.has(id)) connection.send(connection.encode(MessageType.request, id, route, body)) })
+          .catch((error: unknown) => this.#pending.take(id)?.reject(error))
+      }
+      return answer
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
-  /** @throws PIT_ERR_CLIENT_CLOSED while there is no connection */
+  /**
+   * With `serializer: 'avro'` the first one of its route may have to wait for its schema; what does not fit is an unhandled rejection then.
+   * @throws PIT_ERR_CLIENT_CLOSED while there is no connection, PIT_ERR_BODY for what does not fit
+   */
   notify (route: string, body?: unknown): void {
     const connection = this.#connection()
     const lack = connection.codec.ready?.(route)
-    const send = (): void => connection.send(connection.encode(MessageType.notify, 0, route, body))
-    if (lack === undefined) send()
-    else lack.then(send).catch((error: unknown) => connection.fail(error))
+    if (lack === undefined) connection.send(connection.encode(MessageType.notify, 0, route, body))
+    // What is thrown later nobody can catch: it is reported as unhandled.
+    else lack.then(() => connection.send(connection.encode(MessageType.notify, 0, route, body)), (error: unknown) => connection.fail(error))
   }
 
   /** Calls `callback` with every such push, over all connections. Returns the function that ends it. */
@@ -150,17 +165,6 @@ export class Client {
     throw createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'not connected: nothing was sent', metadata: { executed: 'no' } })
   }
 
-  #request (route: string, body: unknown, { timeoutMs = this.#timeoutMs, signal }: ClientRequestOptions = {}): Promise<any> {
-    if (signal?.aborted === true) return Promise.reject(signal.reason)
-    const connection = this.#connection()
-    const id = this.#nextId++
-    // First, since it may throw: a request that was never sent is not pending.
-    const message = connection.encode(MessageType.request, id, route, body)
-    const answer = this.#pending.add(id, route, timeoutMs, signal)
-    connection.send(message)
-    return answer
-  }
-
   #onResponse (id: number, data: Uint8Array, isError: boolean): void {
     const request = this.#pending.take(id)
     if (request === undefined) return
@@ -170,7 +174,7 @@ export class Client {
       const { code = 'PIT-000', msg, metadata } = codec.decode(request.route, 'error', data) as Partial<WireError>
       request.reject(new PitayaError(code, msg, metadata))
     } catch (cause) {
-      request.reject(createError('PIT_ERR_BODY', [`the answer of ${request.route} cannot be read: name raw routes in the option raw`], { cause }))
+      request.reject(createError('PIT_ERR_BODY', [`the answer of ${request.route} cannot be read (JSON: name raw routes in the option raw)`], { cause }))
     }
   }
 

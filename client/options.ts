@@ -10,7 +10,10 @@ export interface ConnectOptions {
    * gives, which are loaded once. Default `json`.
    */
   serializer?: 'json' | 'avro' | ClientSerializer
-  /** What `npx fastify-pitaya contract` wrote when the client was built: Avro by these schemas, whatever the server has by now. */
+  /**
+   * What `npx fastify-pitaya contract` wrote when the client was built: Avro by these schemas, whatever the server has by now. Comes before
+   * `serializer`. A server that answers in JSON adapts nothing.
+   */
   contract?: ContractFile
   /** Keeps the schemas that the server gives, such as `localStorage`. Default as long as the program runs. */
   storage?: SchemaStorage

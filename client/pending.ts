@@ -6,7 +6,7 @@ interface Waiting {
   reject (error: unknown): void
   readonly timer: ReturnType<typeof setTimeout>
   readonly signal: AbortSignal | undefined
-  onAbort (): void
+  readonly onAbort: (() => void) | undefined
 }
 
 /** Requests that wait for their answers, by id. Whatever ends one of them frees all that it held. */
@@ -17,8 +17,8 @@ export class PendingRequests {
   add (id: number, route: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.take(id)?.reject(createError('PIT_ERR_CLIENT_TIMEOUT', [timeoutMs])), timeoutMs)
-      const onAbort = (): void => this.take(id)?.reject(signal!.reason)
-      signal?.addEventListener('abort', onAbort)
+      const onAbort = signal && (() => this.take(id)?.reject(signal.reason))
+      signal?.addEventListener('abort', onAbort!)
       this.#waiting.set(id, { route, resolve, reject, timer, signal, onAbort })
     })
   }
@@ -28,9 +28,12 @@ export class PendingRequests {
     const waiting = this.#waiting.get(id)
     this.#waiting.delete(id)
     clearTimeout(waiting?.timer)
-    waiting?.signal?.removeEventListener('abort', waiting.onAbort)
+    waiting?.signal?.removeEventListener('abort', waiting.onAbort!)
     return waiting
   }
+
+  /** Whether anybody waits for it still. */
+  has (id: number): boolean { return this.#waiting.has(id) }
 
   rejectAll (error: Error): void {
     for (const id of this.#waiting.keys()) this.take(id)!.reject(error)

@@ -9,6 +9,8 @@ import { decodeJson, encodeJson } from '../json.ts'
 /** Ids of the application's requests begin at 1. */
 const FIRST_ID = 2 ** 31
 const ASK_MS = 10_000
+/** Of what comes while a schema is fetched; beyond, the connection is lost. */
+const MAX_HELD_BYTES = 16 << 20
 
 const errors = compileCodec(errorSchema)
 
@@ -24,6 +26,7 @@ export class Exchange implements MessageSink {
   #asked = new Map<number, Asked>()
   #nextId = FIRST_ID
   #incoming: Promise<void> | undefined
+  #heldBytes = 0
   #outgoing: Promise<void> | undefined
   #lackOfPush: (push: string) => Promise<void> | undefined
 
@@ -62,10 +65,14 @@ export class Exchange implements MessageSink {
   onResponse (id: number, data: Uint8Array, isError: boolean): void {
     const asked = this.#take(id)
     if (asked === undefined) this.#pass(data, (data) => this.#sink.onResponse(id, data, isError))
-    else if (!isError) asked.resolve(decodeJson(data))
     else {
-      const { code, msg, metadata } = decodeError(data)
-      asked.reject(new PitayaError(code, msg, metadata))
+      try {
+        if (!isError) { asked.resolve(decodeJson(data)); return }
+        const { code, msg, metadata } = decodeError(data)
+        asked.reject(new PitayaError(code, msg, metadata))
+      } catch (error) {
+        asked.reject(error as Error)
+      }
     }
   }
 
@@ -89,7 +96,9 @@ export class Exchange implements MessageSink {
   #pass (data: Uint8Array, step: (data: Uint8Array) => void, lack?: Promise<void>): void {
     if (lack === undefined && this.#incoming === undefined) { step(data); return }
     const copy = data.slice()
-    this.#queue(() => step(copy), lack)
+    this.#heldBytes += copy.length
+    if (this.#heldBytes > MAX_HELD_BYTES) { this.#host.fail(createError('PIT_ERR_PACKET_SIZE')); return }
+    this.#queue(() => { this.#heldBytes -= copy.length; step(copy) }, lack)
   }
 
   #queue (step: () => void, lack: Promise<void> | undefined): void {

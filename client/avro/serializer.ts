@@ -47,7 +47,7 @@ function uploading (contract: ContractFile, host: CodecHost): Pick<ClientCodec, 
   }
   return {
     open () {
-      exchange.hold(upload().catch((error: PitayaError) => host.end({ code: error.code === 'PIT-503' ? 4008 : 4503, reason: error.message, error }, error)))
+      exchange.hold(upload().catch((error: PitayaError) => host.end({ code: error.code === 'PIT-409' ? 4503 : 4008, reason: error.message, error }, error)))
       return true
     },
     close: () => exchange.close()
@@ -75,6 +75,7 @@ function unpinned (cache: SchemaCache): ClientSerializer {
 
 /** Asks for the schemas that are not there when they are first needed. */
 function fetching (schemas: Schemas, cache: SchemaCache, host: CodecHost): ClientCodec {
+  const { fingerprint } = schemas
   const fetches = new Map<string, Promise<void>>()
   const exchange = new Exchange(host, (push) => lack('pushes', push)?.catch((error: unknown) => host.fail(error)))
   function lack (kind: 'routes' | 'pushes', name: string): Promise<void> | undefined {
@@ -84,7 +85,8 @@ function fetching (schemas: Schemas, cache: SchemaCache, host: CodecHost): Clien
     if (fetch === undefined) {
       fetches.set(key, fetch = exchange.ask('sys.schemas', { [kind]: [name] }).then((answer) => {
         schemas = schemas.with(answer.fingerprint, kind, name, answer[kind]?.[name])
-        cache.set(schemas)
+        // Of another set by now: one that holds nobody may differ in what is known already.
+        if (answer.fingerprint === fingerprint) cache.set(schemas)
       }).finally(() => fetches.delete(key)))
     }
     return fetch
@@ -102,10 +104,9 @@ function codecOf (current: () => Schemas): ClientCodec {
     encode: (route, _, value) => current().route(route)?.body.encode(value) ?? EMPTY,
     decode (route, kind, bytes) {
       if (kind === 'error') return decodeError(bytes)
-      if (kind === 'response') return current().route(route)?.response.decode(bytes)
-      const codec = current().push(route)
-      if (codec === undefined) throw schemaError(`none for the push ${route}`)
-      return codec.decode(bytes)
+      const codec = kind === 'push' ? current().push(route) : current().route(route)?.response
+      if (codec !== undefined) return codec.decode(bytes)
+      if (kind === 'push' || bytes.length > 0) throw schemaError(`none for ${route}`)
     }
   }
 }

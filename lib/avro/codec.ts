@@ -4,7 +4,7 @@ import { Reader } from './reader.ts'
 import { readSchema, type AvroSchema } from './schema.ts'
 import { Writer } from './writer.ts'
 
-export { parseSchema, type AvroSchema } from './schema.ts'
+export type { AvroSchema } from './schema.ts'
 export { Writer } from './writer.ts'
 
 export interface AvroCodec {

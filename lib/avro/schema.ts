@@ -1,4 +1,3 @@
-import type { AvroSchema } from '../serializers/avro-schema.ts'
 import { schemaError } from './errors.ts'
 
 export type { AvroSchema } from '../serializers/avro-schema.ts'
@@ -36,24 +35,6 @@ const FULL_NAME = /^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$/
 const scalars = new Map<unknown, ScalarType>(([
   ['null', 0], ['boolean', 1], ['int', 1], ['long', 1], ['float', 4], ['double', 8], ['bytes', 1], ['string', 1]
 ] as const).map(([kind, minBytes]) => [kind, { kind, minBytes }]))
-
-const decoder = new TextDecoder('utf-8', { fatal: true })
-
-/**
- * The schema of JSON text that a server sent.
- * @throws PIT_ERR_CLIENT_SCHEMA for text longer than `maxBytes`, and for what `readSchema` refuses
- */
-export function parseSchema (text: Uint8Array, maxBytes: number): AvroSchema {
-  if (text.length > maxBytes) refuse('', TOO_LARGE)
-  let schema: AvroSchema
-  try {
-    schema = JSON.parse(decoder.decode(text))
-  } catch {
-    refuse('', NO_SCHEMA)
-  }
-  readSchema(schema)
-  return schema
-}
 
 /**
  * Checks a schema that may come from anywhere, in time linear in its size: at most 128 levels, 1,000 names, 10,000 fields, symbols and

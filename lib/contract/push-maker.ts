@@ -57,7 +57,13 @@ export class PushMaker {
   #way (key: string, compile: () => Way): Way {
     let way = this.#ways.get(key)
     if (way === undefined) {
-      way = compile()
+      // Of a schema that no codec takes nothing can be made; that is found out once, not for every client.
+      try {
+        way = compile()
+      } catch (error) {
+        if (!isPitayaError(error)) throw error
+        way = refuse
+      }
       if (this.#ways.size >= MAX_WAYS) this.#ways.delete(this.#ways.keys().next().value!)
       this.#ways.set(key, way)
     }

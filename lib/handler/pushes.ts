@@ -214,7 +214,11 @@ export class Broadcast {
 
   /** False: the session is closed, or its client's version does not have what is to be sent. */
   to (session: Session): boolean {
-    if (session.awaited !== null) return hold(session.awaited, () => { this.to(session) }, this.#onDropped, this.#name)
+    if (session.awaited !== null) {
+      // A version may take the place of another meanwhile.
+      const again = (): void => { this.#bySerializer = []; this.to(session) }
+      return hold(session.awaited, again, this.#onDropped, this.#name)
+    }
     const index = session.serializerIndex
     let frames = this.#bySerializer[index]
     if (frames === undefined) this.#bySerializer[index] = frames = this.#framesOf(index)

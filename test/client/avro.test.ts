@@ -1,16 +1,19 @@
+import { once } from 'node:events'
 import { Type, type TSchema } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { connectOver, type ClientTransport, type ConnectOptions, type Structures } from '../../client/client.ts'
+import { compileCodec, errorSchema } from '../../lib/avro/codec.ts'
 import { overMemory } from '../../client/memory.ts'
 import { defineHandlers, notify, PitayaError, raw, request } from '../../lib/handler/define.ts'
 import type { HandlersDefinition } from '../../lib/handler/types.ts'
+import { encodeMessage, MessageType } from '../../lib/protocol/message.ts'
 import { PacketType } from '../../lib/protocol/packet.ts'
-import { build, openPair, sessionPool } from '../helpers/app.ts'
+import { build, clusterIn, eventually as until, openPair, sessionPool } from '../helpers/app.ts'
 import { clusterOf } from '../helpers/cluster.ts'
 import { messagesOf } from '../helpers/packets.ts'
 import { contractFile } from '../helpers/pinned.ts'
-import { closeOf, FakeTransport, WELCOME } from './fake-transport.ts'
+import { closeOf, FakeServer, FakeTransport, WELCOME } from './fake-transport.ts'
 
 const Point = Type.Object({ x: Type.Integer(), note: Type.Optional(Type.String()) })
 const room = defineHandlers('room', { pushes: { onPoint: Point, onBytes: raw } }, {
@@ -101,7 +104,7 @@ t.test('what does not fit a schema is refused before it is sent', async (t) => {
   t.strictSame(routesIn(seen), [])
 })
 
-t.test('a client of JSON loads nothing of Avro, and a server without Avro refuses to speak it', async (t) => {
+t.test('a server without Avro refuses to speak it', async (t) => {
   const app = await build(t, { handlers: [room], serializers: ['json'] })
   await t.rejects(app.pitaya.inject({ serializer: 'avro' }), { code: 'PIT-400', message: 'handshake: sys.serializer is not offered' })
   const client = await app.pitaya.inject({ serializer: 'json' })
@@ -112,7 +115,7 @@ t.test('a server that answers in JSON all the same is understood; one that gives
   const transport = new FakeTransport()
   const ready = connectOver(() => transport, { serializer: 'avro' })
   const greet = async (answer: string): Promise<void> => {
-    while (transport.sent.length === 0) await new Promise((resolve) => setImmediate(resolve))
+    await until(() => transport.sent.length > 0, 'the handshake')
     transport.answer(PacketType.handshake, answer)
   }
   await greet(WELCOME)
@@ -190,6 +193,8 @@ t.test('of a large set each schema comes when it is first needed, and once', asy
 t.test('messages stay in order while schemas are fetched, both ways', async (t) => {
   const app = await build(t, { handlers: large })
   const { client } = await avro<[typeof ordered]>(app)
+  t.strictSame(await client.request('ordered.list'), [])
+  // The schema of what comes last is known already.
   for (const x of [1, 2, 3]) client.notify('ordered.add', { x })
   t.strictSame(await client.request('ordered.list'), [1, 2, 3])
   const seen: unknown[] = []
@@ -211,11 +216,45 @@ t.test('a request that is given up while it waits for its schema is not sent', a
   await t.rejects(client.request('wide.m1', {}), { code: 'PIT_ERR_BODY' })
 })
 
-t.test('a notify that turns out not to fit once its schema came ends the connection, with the reason', async (t) => {
+t.test('a request keeps its deadline and its signal while it waits for its schema', async (t) => {
+  const transport = new FakeTransport()
+  const ready = connectOver(() => transport, { serializer: 'avro', reconnect: false })
+  await until(() => transport.sent.length > 0, 'the handshake')
+  transport.answer(PacketType.handshake, '{"code":200,"sys":{"serializer":"avro","schemas":{"fingerprint":"x"}}}')
+  const client = await ready
+  await t.rejects(client.request('a.b', {}, { timeoutMs: 5 }), { code: 'PIT_ERR_CLIENT_TIMEOUT' })
+  const controller = new AbortController()
+  const asked = client.request('a.b', {}, { signal: controller.signal })
+  controller.abort(new Error('never mind'))
+  await t.rejects(asked, { message: 'never mind' })
+  const open = client.request('a.b', {})
+  transport.answer(PacketType.data, encodeMessage({ type: MessageType.response, id: 2 ** 31, data: Buffer.from('no JSON') }))
+  await t.rejects(open, { name: 'SyntaxError' }, 'an answer of the server that cannot be read')
+  t.strictSame(messagesOf(transport.sent).map(({ route }) => route), ['sys.schemas'])
+  client.close()
+})
+
+t.test('more than 16 MiB that come while a schema is fetched end the connection', async (t) => {
+  const transport = new FakeTransport()
+  const ready = connectOver(() => transport, { serializer: 'avro', reconnect: false, packetBytes: 2 << 20 })
+  await until(() => transport.sent.length > 0, 'the handshake')
+  transport.answer(PacketType.handshake, '{"code":200,"sys":{"serializer":"avro","schemas":{"fingerprint":"x"}}}')
+  const client = await ready
+  const closed = closeOf(client)
+  for (let i = 0; i < 20; i++) transport.push('onAny', new Uint8Array(1 << 20))
+  t.match(await closed, { code: 1006, reason: 'packet size exceed' })
+})
+
+t.test('a notify that turns out not to fit once its schema came is reported, and the connection goes on', async (t) => {
   const app = await build(t, { handlers: large })
   const { client } = await avro(app)
+  const listeners = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection')
+  t.teardown(() => { for (const listener of listeners) process.on('unhandledRejection', listener) })
+  const reported = once(process, 'unhandledRejection')
   client.notify('room.push', { x: 'one' })
-  t.match(await closeOf(client), { code: 1006, reason: 'body/x must be integer' })
+  t.match((await reported)[0], { code: 'PIT_ERR_BODY', message: 'body/x must be integer' })
+  t.equal(await client.request('room.nothing'), undefined)
 })
 
 t.test('a connection that is lost while schemas are fetched rejects what waits, and breaks nothing', async (t) => {
@@ -269,10 +308,19 @@ t.test('what the server pushes before the contract is there reaches listeners ma
   t.strictSame((await texts.next()).value, { text: 'welcome', from: 'us' })
 })
 
-t.test('a contract that the server refuses ends the connection for good, with the server\'s words', async (t) => {
+t.test('a contract that the server refuses ends the connection for good, with the server\'s words, also one made again', async (t) => {
   const app = await build(t, { handlers: [roomOf(New)] })
   const lying = { ...contract, fingerprint: 'AAAAAAAAAAAAAAAA' }
-  await t.rejects(avro(app, { contract: lying, reconnect: true }), { code: 'PIT-409', metadata: { field: 'fingerprint' } })
+  await t.rejects(avro(app, { contract: lying }), { code: 'PIT-409', metadata: { field: 'fingerprint' } })
+  const servers = new FakeServer()
+  servers.greet = () => `{"code":200,"sys":{"serializer":"avro"${servers.transports.length > 1 ? `,"need":["${contract.fingerprint}"]` : ''}}}`
+  const client = await connectOver(servers.open, { contract, reconnect: { minMs: 1, maxMs: 1 } })
+  const closed = closeOf(client)
+  servers.last.end(4001, 'server is shutting down')
+  await until(() => servers.transports.length === 2 && messagesOf(servers.last.sent).length > 0, 'the upload')
+  const error = compileCodec(errorSchema).encode({ code: 'PIT-409', msg: 'no', metadata: {} })
+  servers.last.answer(PacketType.data, encodeMessage({ type: MessageType.response, id: 2 ** 31, data: error, isError: true }))
+  t.match(await closed, { code: 4503, reason: 'no', error: { code: 'PIT-409' } })
   for (const none of [{}, { default: contract }, 'contract.json', null] as any[]) {
     await t.rejects(avro(app, { contract: none }), { code: 'PIT_ERR_CLIENT_SCHEMA', message: /npx fastify-pitaya contract/ })
   }
@@ -302,4 +350,46 @@ t.test('after a restart with other messages an unpinned client goes on with the 
   await old.close()
   await isBack
   t.strictSame(await client.request('room.echo', { text: 'hi', at: 1 }), { text: 'hi', at: 1 })
+})
+
+t.test('schemas of a set that holds nobody are kept for this connection alone', async (t) => {
+  const { frontend, backend } = clusterOf(t)
+  const app = await frontend()
+  const { schemas } = clusterIn(app).parts
+  /** Too large for the client to be held to. */
+  const many = defineHandlers('many', {}, Object.fromEntries(Array.from({ length: 1200 }, (_, i) => [`m${i}`, request({
+    body: Type.Object(Object.fromEntries(Array.from({ length: 4 }, (_, j) => [`a_rather_long_name_of_a_field_number_${j}_of_${i}`, Type.Integer()])))
+  }, () => {})])))
+  const pair = (first: string, second: string): HandlersDefinition => {
+    const Pair = Type.Object({ [first]: Type.String(), [second]: Type.String() })
+    return defineHandlers('room', {}, {
+      echo: request({ body: Pair, response: Pair }, (body) => body as any), other: request(() => {})
+    }) as HandlersDefinition
+  }
+  await backend({ serverType: 'big', handlers: [many as HandlersDefinition] })
+  const old = await backend({ handlers: [pair('a', 'b')] })
+  await until(() => 'chat.room.echo' in schemas.set.routes && 'big.many.m1' in schemas.set.routes, 'the set is whole')
+  const address = unique()
+  const { client } = await avro(app, { reconnect: { minMs: 1, maxMs: 1 } }, address)
+  t.teardown(() => client.close())
+  t.strictSame(await client.request('chat.room.echo', { a: 'A', b: 'B' }), { a: 'A', b: 'B' })
+  const { fingerprint } = schemas.set
+  await old.close()
+  await backend({ handlers: [pair('b', 'a')] })
+  await until(() => schemas.set.fingerprint !== fingerprint, 'the new one is known')
+  await client.request('chat.room.other')
+  const isBack = new Promise<void>((resolve) => { client.onStateChange(({ name }) => { if (name === 'open') resolve() }) })
+  for (const session of sessionPool(app)) session.entity.close('shutdown')
+  await isBack
+  t.strictSame(await client.request('chat.room.echo', { a: 'A', b: 'B' }), { a: 'A', b: 'B' })
+})
+
+t.test('schemas that are fetched one by one are not written one by one', async (t) => {
+  const app = await build(t, { handlers: large })
+  const writes: string[] = []
+  const storage = { getItem: () => null, setItem: (_: string, value: string) => { writes.push(value) } }
+  const { client } = await avro(app, { storage }, unique())
+  await Promise.all(Array.from({ length: 50 }, (_, i) => client.request(`wide.m${i}`, { [`field${i}`]: 1, why: '' })))
+  await until(() => writes.at(-1)!.includes('field49'), 'all are kept')
+  t.ok(writes.length < 10, `${writes.length} writes`)
 })

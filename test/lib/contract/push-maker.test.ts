@@ -54,6 +54,16 @@ t.test('without the sender\'s contract its JSON serves, where that fits', async 
   }
 })
 
+t.test('of a schema that no codec takes nothing is made, which is found out once', async (t) => {
+  const nulls = record({ name: 'list', type: { type: 'array', items: 'null' } })
+  let reads = 0
+  const push = { get: () => { reads++; return nulls } }
+  const { make } = new PushMaker({ ofServer: () => pushesOf('s', { p: record(text) }), ofSet: () => ({ fingerprint: 'c', pushes: push as any }) })
+  for (const data of [hi, hi]) t.throws(() => make('p', 'avro@c', [{ serializer: 'avro', data }], 's'), { code: 'PIT_ERR_EVOLUTION' })
+  t.throws(() => make('p', 'avro@c', [json], 'unknown'), { code: 'PIT_ERR_EVOLUTION' })
+  t.equal(reads, 3)
+})
+
 t.test('what does not fit is refused, and so are bytes that are not what the contract says', async (t) => {
   const { make } = maker()
   t.throws(() => make('gone', 'avro@c1', [{ serializer: 'avro', data: Uint8Array.of(0) }], 's1'), { code: 'PIT_ERR_EVOLUTION' })

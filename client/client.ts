@@ -82,12 +82,7 @@ export class Client {
   get state (): ClientState { return this.#link.state }
 
   /** Set once the client ended for good. */
-  get closed (): CloseInfo | undefined {
-    const { state } = this
-    if (state.name !== 'closed') return undefined
-    const { name, ...info } = state
-    return info
-  }
+  get closed (): CloseInfo | undefined { return this.#link.closed }
 
   /** Resolves when there is a connection: at once, or when the next one is made. Rejects once the client ended. */
   ready (): Promise<void> { return this.#link.ready() }
@@ -174,7 +169,7 @@ export class Client {
       const { code = 'PIT-000', msg, metadata } = codec.decode(request.route, 'error', data) as Partial<WireError>
       request.reject(new PitayaError(code, msg, metadata))
     } catch (cause) {
-      request.reject(createError('PIT_ERR_BODY', [`the answer of ${request.route} cannot be read (JSON: name raw routes in the option raw)`], { cause }))
+      request.reject(createError('PIT_ERR_BODY', [`cannot read the answer of ${request.route}`], { cause }))
     }
   }
 

@@ -7,6 +7,7 @@ import type { ClientCodec, ClientSerializer, CodecHost } from './codec.ts'
 import { Inbox, type InboxOwner, type MessageSink } from './inbox.ts'
 import { decodeJson, EMPTY, encodeJson } from './json.ts'
 import type { CloseInfo, ConnectOptions } from './options.ts'
+import { MAX_TIMER_MS } from './pending.ts'
 import type { ClientTransport, TransportOpener } from './transport.ts'
 
 /** Intervals of silence after which a server is taken for dead. */
@@ -47,7 +48,7 @@ export class Connection implements InboxOwner, CodecHost {
   start (open: TransportOpener): void {
     const { connectMs = CONNECT_MS, user } = this.#options
     this.#deadline = setTimeout(
-      () => this.fail(createError('PIT_ERR_CLIENT_TIMEOUT', [], { text: `no handshake answer within ${connectMs} ms` })), connectMs)
+      () => this.fail(createError('PIT_ERR_CLIENT_TIMEOUT', [connectMs])), Math.min(connectMs, MAX_TIMER_MS))
     const fail = (error: unknown): void => this.fail(error)
     try {
       after(typeof user === 'function' ? user() : user, fail, (user) => {
@@ -97,7 +98,8 @@ export class Connection implements InboxOwner, CodecHost {
   }
 
   onKick (body: Uint8Array): void {
-    this.#kicked = body.length === 0 ? KICKED : decodeJson(body) as CloseInfo
+    const { code, reason } = body.length === 0 ? KICKED : decodeJson(body) as CloseInfo
+    this.#kicked = { code: +code, reason: `${reason}` }
   }
 
   onUnreadable (error: unknown): void {
@@ -118,7 +120,7 @@ export class Connection implements InboxOwner, CodecHost {
   }
 
   #refused ({ code, error, retryAfterMs }: HandshakeAnswer): void {
-    const { code: name = `PIT-${code}`, msg = 'the server refused the handshake', metadata } = error ?? {}
+    const { code: name = `PIT-${code}`, msg = 'refused', metadata } = error ?? {}
     const more = retryAfterMs === undefined ? metadata : { ...metadata, retryAfterMs: String(retryAfterMs) }
     const refusal = new PitayaError(name, msg, more)
     this.end({ code: code === 503 ? 4008 : 4503, reason: msg, error: refusal }, refusal, retryAfterMs)
@@ -132,7 +134,7 @@ export class Connection implements InboxOwner, CodecHost {
       this.inbox.packets = 0
       if (unanswered === MAX_UNANSWERED) this.fail(createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'the server is silent' }))
       else this.#write(PacketType.heartbeat, EMPTY)
-    }, intervalMs)
+    }, Math.min(intervalMs, MAX_TIMER_MS))
     // In Node a connection alone, not its heartbeat, keeps the process.
     ;(this.#heartbeat as { unref?: () => void }).unref?.()
   }

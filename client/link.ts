@@ -5,6 +5,7 @@ import type { ClientSerializer } from './codec.ts'
 import { Connection } from './connection.ts'
 import type { MessageSink } from './inbox.ts'
 import { Listeners } from './listeners.ts'
+import { MAX_TIMER_MS } from './pending.ts'
 import type { ClientState, CloseInfo, ConnectOptions, ReconnectOptions } from './options.ts'
 import type { TransportOpener } from './transport.ts'
 
@@ -22,6 +23,8 @@ export interface LinkOwner extends MessageSink {
 /** The way to a server: one connection after the other, and the state it is in. */
 export class Link {
   state: ClientState = { name: 'connecting' }
+  /** Set once it ended for good. */
+  closed: CloseInfo | undefined
   readonly states = new Listeners<ClientState>()
   readonly closes = new Listeners<CloseInfo>()
   #open: TransportOpener
@@ -88,12 +91,12 @@ export class Link {
     const isFinal = reconnect === false || !this.#wasOpen || !comesBack(info.code) || this.#failures >= attempts
     if (this.state.name === 'closed') return
     if (isFinal) { this.#finish(info, error); return }
-    const retryMs = Math.round(backoff(this.#failures++, retryAfterMs, times))
+    const retryMs = Math.min(Math.round(backoff(this.#failures++, retryAfterMs, times)), MAX_TIMER_MS)
     this.#timer = setTimeout(() => {
       this.#become({ name: 'connecting' })
       if (this.state.name === 'connecting') this.#connect()
     }, retryMs)
-    this.#become({ name: 'waiting', retryMs, ...info })
+    this.#become({ ...info, name: 'waiting', retryMs })
     this.#owner.onLost(lossOf(info))
   }
 
@@ -102,7 +105,8 @@ export class Link {
     clearTimeout(this.#timer)
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     this.#error = error
-    this.#become({ name: 'closed', ...info })
+    this.closed = info
+    this.#become({ ...info, name: 'closed' })
     this.#connection?.end(info)
     this.#owner.onLost(lossOf(info))
     this.closes.call(info)

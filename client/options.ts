@@ -24,7 +24,7 @@ export interface ConnectOptions {
   reconnect?: boolean | ReconnectOptions
   /** Ends the client when it aborts: while connecting `connect` rejects with its reason, later it is as `close()`. */
   signal?: AbortSignal
-  /** Milliseconds a request may wait for its answer. Default 10,000. */
+  /** Milliseconds a request may wait for its answer; 2^31 - 1 at most, as for all times here. Default 10,000. */
   timeoutMs?: number
   /** Milliseconds that making a connection may take, handshake included. Default 10,000. */
   connectMs?: number

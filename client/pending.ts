@@ -1,5 +1,8 @@
 import { createError } from '../lib/protocol/errors.ts'
 
+/** What timers take; more fires at once. */
+export const MAX_TIMER_MS = 0x7fffffff
+
 interface Waiting {
   readonly route: string
   resolve (answer: unknown): void
@@ -16,7 +19,7 @@ export class PendingRequests {
   /** Rejects after `timeoutMs` with PIT_ERR_CLIENT_TIMEOUT, and with the signal's reason when it aborts. */
   add (id: number, route: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.take(id)?.reject(createError('PIT_ERR_CLIENT_TIMEOUT', [timeoutMs])), timeoutMs)
+      const timer = setTimeout(() => this.take(id)?.reject(createError('PIT_ERR_CLIENT_TIMEOUT', [timeoutMs])), Math.min(timeoutMs, MAX_TIMER_MS))
       const onAbort = signal && (() => this.take(id)?.reject(signal.reason))
       signal?.addEventListener('abort', onAbort!)
       this.#waiting.set(id, { route, resolve, reject, timer, signal, onAbort })

@@ -15,7 +15,11 @@ const MAX_HELD_BYTES = 16 << 20
 const errors = compileCodec(errorSchema)
 
 /** The payload of an answer that is an error. */
-export function decodeError (data: Uint8Array): any { return errors.decode(data) }
+export function decodeError (data: Uint8Array): any {
+  const error = errors.decode(data) as { metadata?: object }
+  if (Object.keys(error.metadata!).length === 0) delete error.metadata
+  return error
+}
 
 interface Asked { resolve (answer: unknown): void, reject (error: Error): void, readonly timer: ReturnType<typeof setTimeout> }
 

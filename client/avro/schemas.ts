@@ -71,7 +71,9 @@ export class Schemas {
 
   #find (kind: 'routes' | 'pushes', name: string): any {
     const given = this.#given[kind]
-    const key = Object.hasOwn(given, name) || kind === 'pushes' ? name : routeKey(name, this.#serverType)
+    // A contract that names no type of server is that of any.
+    const short = this.#serverType === '' ? /[^.]+\.[^.]+$/.exec(name)?.[0] ?? name : routeKey(name, this.#serverType)
+    const key = kind === 'pushes' || Object.hasOwn(given, name) ? name : short
     return Object.hasOwn(given, key) ? given[key] : undefined
   }
 

@@ -8,8 +8,11 @@ import { createCache, type SchemaCache } from './cache.ts'
 import { decodeError, Exchange } from './exchange.ts'
 import { Schemas } from './schemas.ts'
 
+/** The type of a server that has not told it: no route begins so. */
+const UNKNOWN = '.'
 /** Characters of a contract in one request: at most 60,000 bytes, however they are escaped. */
 const PART = 10_000
+const MAX_FETCHES = 1000
 
 /**
  * Avro by the schemas that the server gives, or by those of a contract.
@@ -66,16 +69,19 @@ function unpinned (cache: SchemaCache): ClientSerializer {
       const { fingerprint, set } = Object(sys.schemas) as { fingerprint: string, set?: ContractFile }
       if (typeof fingerprint !== 'string') throw createError('PIT_ERR_HANDSHAKE', ['the server gives no schemas'])
       const isKnown = fingerprint === offered?.fingerprint
-      const schemas = isKnown ? offered! : new Schemas({ version: 1, serverType: '', routes: {}, pushes: {}, ...set, fingerprint })
-      if (!isKnown) cache.set(schemas)
+      const schemas = isKnown ? offered! : schemasOf(fingerprint, set)
+      cache.set(schemas)
       return fetching(schemas, cache, host)
     }
   }
 }
 
+function schemasOf (fingerprint: string, set?: ContractFile): Schemas {
+  return new Schemas({ version: 1, serverType: UNKNOWN, routes: {}, pushes: {}, ...set, fingerprint })
+}
+
 /** Asks for the schemas that are not there when they are first needed. */
 function fetching (schemas: Schemas, cache: SchemaCache, host: CodecHost): ClientCodec {
-  const { fingerprint } = schemas
   const fetches = new Map<string, Promise<void>>()
   const exchange = new Exchange(host, (push) => lack('pushes', push)?.catch((error: unknown) => host.fail(error)))
   function lack (kind: 'routes' | 'pushes', name: string): Promise<void> | undefined {
@@ -83,10 +89,12 @@ function fetching (schemas: Schemas, cache: SchemaCache, host: CodecHost): Clien
     const key = `${kind} ${name}`
     let fetch = fetches.get(key)
     if (fetch === undefined) {
+      if (fetches.size >= MAX_FETCHES) return Promise.reject(createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'too many schemas are fetched' }))
       fetches.set(key, fetch = exchange.ask('sys.schemas', { [kind]: [name] }).then((answer) => {
-        schemas = schemas.with(answer.fingerprint, kind, name, answer[kind]?.[name])
-        // Of another set by now: one that holds nobody may differ in what is known already.
-        if (answer.fingerprint === fingerprint) cache.set(schemas)
+        // Of another set by now: where nobody is held to it, it may differ in what is known already.
+        const isSame = answer.held === true || answer.fingerprint === schemas.fingerprint
+        schemas = (isSame ? schemas : schemasOf(answer.fingerprint)).with(answer.fingerprint, kind, name, answer[kind]?.[name])
+        cache.set(schemas)
       }).finally(() => fetches.delete(key)))
     }
     return fetch

@@ -91,13 +91,15 @@ export class SchemaSets {
    * ```
    *
    * Null: not known. Absent: the answer would have been larger than 60 KiB, ask again.
-   * @param given the set that the client is held to, default the current one
+   * `"held":true`: what the client has been told stays true.
+   * @param given the set that the client is held to; undefined: it is not held, and told of the current one
    * @throws PIT_ERR_BODY for anything else, and for more than 256 names
    */
-  answer (bytes: Uint8Array, { set, routes, pushes } = this.current): Uint8Array {
+  answer (bytes: Uint8Array, given?: GivenSet): Uint8Array {
+    const { set, routes, pushes } = given ?? this.current
     const { fingerprint, serverType } = set
     const asked = readAsked(bytes)
-    const head = `{"fingerprint":${JSON.stringify(fingerprint)},"serverType":${JSON.stringify(serverType)}`
+    const head = `{"fingerprint":${JSON.stringify(fingerprint)},"serverType":${JSON.stringify(serverType)}${given === undefined ? '' : ',"held":true'}`
     if (asked.routes.length + asked.pushes.length === 0) {
       const names = { routes: [...routes.keys()], pushes: [...pushes.keys()] }
       return Buffer.from(`${head},"names":${JSON.stringify(names)}}`)

@@ -9,7 +9,9 @@ import type { SchemaSets } from './schema-sets.ts'
 /** `sys.schemas`, `sys.contract`: JSON in and out, whatever the session's serializer. */
 export function systemHandlers (schemas: SchemaSets, held: HeldSets, pinned: PinnedSets): HandlersDefinition {
   return defineHandlers('sys', {
-    schemas: request({ body: raw, response: raw }, (body, context) => schemas.answer(body, held.givenTo(sessionOf(context)))),
+    // Clients ask while their handlers run, which may push what they ask for.
+    schemas: request({ body: raw, response: raw, concurrent: true },
+      (body, context) => schemas.answer(body, held.givenTo(sessionOf(context)))),
     contract: request({ body: raw, response: raw }, (body, context) => pinned.receive(sessionOf(context), body))
   })
 }

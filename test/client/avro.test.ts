@@ -153,6 +153,15 @@ t.test('a connection made again is given no schemas', async (t) => {
   t.strictSame(await client.request('room.echo', { x: 1 }), { x: 1 })
 })
 
+t.test('a storage that comes later is given what the program knows', async (t) => {
+  const app = await build(t, { handlers: [room] })
+  const address = unique()
+  await avro(app, {}, address)
+  const kept: string[] = []
+  await avro(app, { storage: { getItem: () => null, setItem: (key) => { kept.push(key) } } }, address)
+  t.strictSame(kept, [`fastify-pitaya ${address}`])
+})
+
 t.test('a storage keeps the schemas for the next program; one that fails or lies costs only the transfer', async (t) => {
   const app = await build(t, { handlers: [room] })
   const kept = new Map<string, string>()
@@ -202,6 +211,23 @@ t.test('messages stay in order while schemas are fetched, both ways', async (t) 
   client.on('onSecond', ({ y }) => seen.push(y))
   seen.push(await client.request('ordered.both'))
   t.strictSame(seen, [1, 2, 3, { x: 4 }])
+})
+
+t.test('schemas are fetched while a handler runs, and what it pushes comes at once', async (t) => {
+  let finish = (): void => {}
+  const slow = defineHandlers('slow', { pushes: { onStep: Point } }, {
+    run: request((_, { session }) => {
+      session.push('onStep', { x: 1 })
+      return new Promise<void>((resolve) => { finish = resolve })
+    })
+  })
+  const app = await build(t, { handlers: [...large, slow] })
+  const { client } = await avro<[typeof slow]>(app)
+  const steps = client.pushes('onStep')
+  const run = client.request('slow.run')
+  t.strictSame((await steps.next()).value, { x: 1 })
+  finish()
+  t.equal(await run, undefined)
 })
 
 t.test('a request that is given up while it waits for its schema is not sent', async (t) => {
@@ -286,6 +312,14 @@ t.test('a pinned client goes on with the messages it was built for, and uploads 
   t.strictSame((await texts.next()).value, { text: 'psst', from: 'bo' })
   t.strictSame(routesIn(second.seen), ['room.tell'])
   await t.rejects(second.client.request('room.none'), { code: 'PIT-404' })
+})
+
+t.test('a contract that names no type of server fits any, whichever way routes are named', async (t) => {
+  const app = await build(t, { handlers: [roomOf(New)] })
+  const { client } = await avro(app, { contract: contractFile([roomOf(Old)], '') })
+  for (const route of ['room.echo', 'lobby.room.echo']) {
+    t.strictSame(await client.request(route, { text: 'hi', from: 'ana' }), { text: 'hi', from: 'ana' }, route)
+  }
 })
 
 t.test('a large contract is uploaded in parts', async (t) => {

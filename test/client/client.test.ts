@@ -169,7 +169,7 @@ t.test('a full server\'s refusal says when to come back', async (t) => {
 
 t.test('a handshake that is never answered, or ended, rejects', async (t) => {
   const silent = new FakeTransport()
-  await t.rejects(connectOver(silent, { connectMs: 10 }), { code: 'PIT_ERR_CLIENT_TIMEOUT', message: 'no handshake answer within 10 ms', statusCode: 504 })
+  await t.rejects(connectOver(silent, { connectMs: 10 }), { code: 'PIT_ERR_CLIENT_TIMEOUT', message: 'no answer within 10 ms', statusCode: 504 })
   t.equal(silent.isClosed, true)
   const gone = new FakeTransport()
   gone.end(4001, 'server is shutting down')

@@ -214,3 +214,32 @@ t.test('a server that speaks another serializer is left for good', async (t) => 
   server.greet = () => '{"code":200,"sys":{"serializer":"protobuf"}}'
   await t.rejects(connectOver(server.open), { code: 'PIT_ERR_HANDSHAKE', message: 'handshake: the server speaks protobuf' })
 })
+
+t.test('a server cannot make up the state of its client, nor have it hurry', async (t) => {
+  const server = new FakeServer()
+  const client = await connectOver(server.open, { reconnect: SOON })
+  const states: string[] = []
+  client.onStateChange(({ name }) => { states.push(name) })
+  server.greet = () => '{"code":503,"sys":{},"error":{"code":"PIT-503","msg":"full"},"retryAfterMs":1e12}'
+  server.last.answer(PacketType.kick, '{"name":"closed","code":4001,"reason":7,"retryMs":1}')
+  server.last.end(4001, '')
+  await new Promise<void>((resolve) => { client.onStateChange((state) => { if (state.name === 'waiting' && state.retryMs > 1e9) resolve() }) })
+  t.match(states, ['waiting', 'connecting', 'waiting'])
+  t.match(client.state, { name: 'waiting', code: 4008, retryMs: 2 ** 31 - 1 })
+  t.equal(server.transports.length, 2)
+  const closed = closeOf(client)
+  client.close()
+  t.match(await closed, { code: 1000 })
+})
+
+t.test('times beyond what timers take are taken for the longest they take', async (t) => {
+  const server = new FakeServer()
+  server.greet = () => '{"code":200,"sys":{"heartbeat":1e12}}'
+  const client = await connectOver(server.open, { connectMs: Infinity, timeoutMs: Infinity })
+  const asked = client.request('a.b')
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  t.equal(client.state.name, 'open')
+  server.last.reply(1, '1')
+  t.equal(await asked, 1)
+  client.close()
+})

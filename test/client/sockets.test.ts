@@ -80,7 +80,7 @@ t.test('a server that takes the connection and says nothing is given up', async 
   const { port } = server.address() as AddressInfo
   const sockets: Array<{ destroy (): void }> = []
   server.on('connection', (socket) => sockets.push(socket))
-  const wanted = { code: 'PIT_ERR_CLIENT_TIMEOUT', message: 'no handshake answer within 50 ms' }
+  const wanted = { code: 'PIT_ERR_CLIENT_TIMEOUT', message: 'no answer within 50 ms' }
   await t.rejects(connectTcp({ host, port }, { connectMs: 50 }), wanted)
   await t.rejects(connect(`ws://${host}:${port}`, { ...options, connectMs: 50 }), wanted)
   for (const socket of sockets) socket.destroy()

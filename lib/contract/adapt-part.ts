@@ -20,6 +20,9 @@ export interface Part {
 /** @param fallback what an unknown symbol becomes, where the enum itself does not say */
 export type CompilePart = (from: Shape, to: Shape, path: string, fallback?: string) => Part
 
+/** Whether what could be changed by who gets it is made for every value: not where values are only written. */
+export type Defaults = 'anew' | 'shared'
+
 const MAX_PATH = 128
 
 export const FITS: Part = Object.freeze({ verdict: 'fits', fields: [], adapt: undefined })

@@ -1,4 +1,4 @@
-import { byValue, cannotFit, keep, misfit, type Adapt, type CompilePart, type Part, type Verdict } from './adapt-part.ts'
+import { byValue, cannotFit, keep, misfit, type Adapt, type CompilePart, type Defaults, type Part, type Verdict } from './adapt-part.ts'
 import { defaultOf, type Field, type RecordShape, type Shape } from './shape.ts'
 
 type Absent = 'left out' | 'null' | 'default' | 'refused'
@@ -16,33 +16,42 @@ interface Plan {
 }
 
 /** One record into another: each field of the target from the source's of that name or alias, else by its default. */
-export function compileRecord (from: RecordShape, to: RecordShape, path: string, compile: CompilePart): Part {
+export function compileRecord (from: RecordShape, to: RecordShape, path: string, defaults: Defaults, compile: CompilePart): Part {
   const matches = matchFields(from.fields, to.fields)
   const plans: Plan[] = []
   const parts: Part[] = []
+  /** What is the same in all values that are only written: they inherit it. */
+  const given: Record<string, unknown> = {}
   for (const target of to.fields) {
     const inside = `${path}/${target.name}`
     const source = matches.get(target)
     if (source === undefined) {
       if (target.default === undefined) parts.push(cannotFit(inside, 'given'))
-      else if (!target.isOptional) plans.push({ target: target.name, source: '', path: inside, adapt: undefined, absent: 'default', makeDefault: defaultMaker(target) })
+      else if (target.isOptional) continue
+      else if (defaults === 'shared') given[target.name] = defaultOf(target)
+      else {
+        const makeDefault = defaultMaker(target, defaults)
+        plans.push({ target: target.name, source: '', path: inside, adapt: undefined, absent: 'default', makeDefault })
+      }
       continue
     }
     const { part, absent } = compileField(source, target, inside, compile)
     parts.push(part)
-    const makeDefault = absent === 'default' ? defaultMaker(target) : none
+    const makeDefault = absent === 'default' ? defaultMaker(target, defaults) : none
     plans.push({ target: target.name, source: source.name, path: inside, adapt: part.adapt, absent, makeDefault })
   }
   const { verdict, fields } = summarize(parts)
   if (verdict === 'cannot fit') return { verdict, fields, adapt: () => { throw misfit(fields[0]!, 'known to both versions') } }
   const sources = new Map(from.fields.map((source) => [source.name, source]))
-  const isSame = sources.size === plans.length && plans.every((plan) => isUnchanged(plan, sources.get(plan.source)))
-  return { verdict, fields, adapt: isSame ? undefined : (value) => adaptRecord(plans, value, path) }
+  const prototype = Object.keys(given).length === 0 ? undefined : given
+  const isWhole = prototype === undefined && sources.size === plans.length
+  const isSame = isWhole && plans.every((plan) => isUnchanged(plan, sources.get(plan.source)))
+  return { verdict, fields, adapt: isSame ? undefined : (value) => adaptRecord(plans, prototype, value, path) }
 }
 
-function adaptRecord (plans: readonly Plan[], value: any, path: string): object {
+function adaptRecord (plans: readonly Plan[], prototype: object | undefined, value: any, path: string): object {
   if (typeof value !== 'object' || value === null) throw misfit(path, 'an object')
-  const result: Record<string, unknown> = {}
+  const result: Record<string, unknown> = prototype === undefined ? {} : Object.create(prototype)
   for (let i = 0; i < plans.length; i++) {
     const { source, target, adapt, absent } = plans[i]!
     const part = source === '' ? undefined : value[source]
@@ -118,10 +127,10 @@ function isUnchanged (plan: Plan, source: Field | undefined): boolean {
 
 function canBeNull (shape: Shape): boolean { return withoutNull(shape) !== shape }
 
-/** A scalar is given as it is, what could be changed by who gets it is made anew. */
-function defaultMaker (field: Field): () => unknown {
+/** A scalar is given as it is. */
+function defaultMaker (field: Field, defaults: Defaults): () => unknown {
   const value = defaultOf(field)
-  return typeof value === 'object' && value !== null ? () => defaultOf(field) : () => value
+  return defaults === 'anew' && typeof value === 'object' && value !== null ? () => defaultOf(field) : () => value
 }
 
 /** What cannot fit names only itself. */

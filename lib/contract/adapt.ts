@@ -1,7 +1,7 @@
 import type { AvroSchema } from '../serializers/avro-schema.ts'
 import { readUtf8 } from '../serializers/text.ts'
 import { isWellFormed } from '../well-formed.ts'
-import { byValue, cannotFit, FITS, keep, misfit, type Adapt, type CompilePart, type Part, type Verdict } from './adapt-part.ts'
+import { byValue, cannotFit, FITS, keep, misfit, type Adapt, type CompilePart, type Defaults, type Part, type Verdict } from './adapt-part.ts'
 import { compileRecord } from './adapt-record.ts'
 import { javaScriptKind, shapeOf, type EnumShape, type RecordShape, type Shape } from './shape.ts'
 
@@ -33,14 +33,14 @@ export function compileAdapter (from: AvroSchema, to: AvroSchema): Adapter {
   return adaptShapes(shapeOf(from), shapeOf(to))
 }
 
-/** As `compileAdapter`, of shapes: many schemas are compared with more than one. */
-export function adaptShapes (from: Shape, to: Shape): Adapter {
+/** As `compileAdapter`, of shapes: many schemas are compared with more than one. @param defaults `shared` where values are only written */
+export function adaptShapes (from: Shape, to: Shape, defaults: Defaults = 'anew'): Adapter {
   if (isSame(from, to)) return { verdict: 'fits', fields: [], adapt: keep, isSame: true }
-  const { verdict, fields, adapt = keep } = compileShapes(from, to)
+  const { verdict, fields, adapt = keep } = compileShapes(from, to, defaults)
   return { verdict, fields: fields.slice(0, MAX_FIELDS), adapt, isSame: false }
 }
 
-function compileShapes (from: Shape, to: Shape): Part {
+function compileShapes (from: Shape, to: Shape, defaults: Defaults): Part {
   /** Pairs of records that are being compiled: recursion comes back to them. */
   const open = new Map<RecordShape, Map<RecordShape, { adapt: Adapt }>>()
   let pairs = 0
@@ -68,7 +68,7 @@ function compileShapes (from: Shape, to: Shape): Part {
     const cell = { adapt: keep }
     if (!open.has(from)) open.set(from, new Map())
     open.get(from)!.set(to, cell)
-    const part = compileRecord(from, to, path, compile)
+    const part = compileRecord(from, to, path, defaults, compile)
     open.get(from)!.delete(to)
     cell.adapt = part.adapt ?? keep
     return part

@@ -7,7 +7,7 @@ import { isRecord, MAX_PARTS, type Budget } from './canonical.ts'
 import { readPart } from './contract.ts'
 import { setFingerprint, sortEntries } from './fingerprint.ts'
 import type { PartSchema, RouteSchemas } from './set.ts'
-import { shapeOf } from './shape.ts'
+import { defaultsBudget, shapeOf, type DefaultsBudget } from './shape.ts'
 
 /** Bytes of a client's schema set, as JSON. */
 export const MAX_SET_BYTES = 256 * 1024
@@ -25,6 +25,9 @@ export interface ClientSet {
   readonly pushes: ReadonlyMap<string, PartSchema>
 }
 
+/** Of all schemas of a set together. */
+interface SetBudget extends Budget { readonly defaults: DefaultsBudget }
+
 /**
  * Reads a contract file's JSON: `{ version, fingerprint, serverType, routes, pushes }`. Nothing of it is compiled, everything is checked.
  * @param fingerprint what the client said that it has
@@ -36,7 +39,7 @@ export function readClientSet (text: string, fingerprint: string): ClientSet {
   const { serverType, version } = given
   if (version !== 1) throw refusal('its version is not known here', 'version')
   if (typeof serverType !== 'string' || !/^[A-Za-z0-9_-]{0,64}$/.test(serverType)) throw refusal('it names no type of server', 'serverType')
-  const budget: Budget = { parts: MAX_PARTS }
+  const budget: SetBudget = { parts: MAX_PARTS, defaults: defaultsBudget() }
   const routes = new Map<string, RouteSchemas>()
   const pushes = new Map<string, PartSchema>()
   for (const [route, schemas] of entriesOf(given, 'routes')) {
@@ -111,7 +114,7 @@ export class PinnedAvro implements SerializerVersion {
     // A serializer of the application's own may have the name.
     if (schema === 'raw' || typeof own.accept !== 'function') return this.#refuse(what, [''])
     const [client, server] = [shapeOf(schema), shapeOf(own.schema)]
-    const adapter = isInward ? adaptShapes(client, server) : adaptShapes(server, client)
+    const adapter = isInward ? adaptShapes(client, server) : adaptShapes(server, client, 'shared')
     if (adapter.isSame) return own
     if (adapter.verdict === 'cannot fit') return this.#refuse(what, adapter.fields)
     const codec = compileCodec(schema, this.#writer)
@@ -155,10 +158,10 @@ function entriesOf (given: Record<string, unknown>, key: 'routes' | 'pushes'): A
   return entries
 }
 
-function checked (schema: unknown, budget: Budget, field: string): PartSchema {
+function checked (schema: unknown, budget: SetBudget, field: string): PartSchema {
   try {
     const part = readPart(schema, budget)
-    if (part !== 'raw') shapeOf(part)
+    if (part !== 'raw') shapeOf(part, budget.defaults)
     return part
   } catch (error) {
     if (!isPitayaError(error)) throw error

@@ -72,7 +72,7 @@ export class PushMaker {
 
   #fromAvro (own: PartSchema, schema: PartSchema): Way {
     if (own === 'raw' || schema === 'raw') return own === schema ? (bytes) => bytes : refuse
-    const { isSame, verdict, adapt } = adaptShapes(shapeOf(own), shapeOf(schema))
+    const { isSame, verdict, adapt } = adaptShapes(shapeOf(own), shapeOf(schema), 'shared')
     if (isSame) return (bytes) => bytes
     if (verdict === 'cannot fit') return refuse
     const [theirs, client] = [compileCodec(own, this.#writer), compileCodec(schema, this.#writer)]

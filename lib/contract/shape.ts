@@ -27,8 +27,11 @@ export interface Field {
   readonly isOptional: boolean
 }
 
-/** What the default of one field may consist of. */
-const MAX_DEFAULT_PARTS = 1000
+/** Values that the defaults of one record may consist of, absent ones aside: a list has them once for each of its items. */
+export const MAX_RECORD_DEFAULTS = 1000
+/** Values that the defaults of all schemas of a set may consist of together, and the bytes of text and data in them. */
+export const MAX_DEFAULTS = 10_000
+export const MAX_DEFAULT_BYTES = 256 * 1024
 const MAX_FIXED_BYTES = 65_536
 
 /** Branches of a union are told apart by what they are in JavaScript. */
@@ -42,13 +45,19 @@ export function javaScriptKind (shape: Shape): string {
   }
 }
 
+/** What is left of what defaults may consist of. A few bytes of schema can stand for many: it is what they become that counts. */
+export interface DefaultsBudget { values: number, bytes: number }
+
+export function defaultsBudget (): DefaultsBudget { return { values: MAX_DEFAULTS, bytes: MAX_DEFAULT_BYTES } }
+
 /**
  * The shape of a schema, of whatever origin: it goes through `canonicalSchema` first, with its limits.
- * @throws PIT_ERR_SCHEMA for what that refuses, for unions with two branches of one kind, and for defaults that do not fit
+ * @param budget shared by the schemas of a set
+ * @throws PIT_ERR_SCHEMA for what that refuses, for unions with two branches of one kind, and for defaults that do not fit or are too much
  */
-export function shapeOf (schema: AvroSchema): Shape {
+export function shapeOf (schema: AvroSchema, budget = defaultsBudget()): Shape {
   const named = new Map<string, Shape>()
-  const fields: Field[] = []
+  const records: RecordShape[] = []
 
   function read (schema: Canonical): Shape {
     if (typeof schema === 'string') return named.get(schema) ?? { kind: schema } as PlainShape
@@ -78,16 +87,15 @@ export function shapeOf (schema: AvroSchema): Shape {
   function readRecord (schema: CanonicalObject): RecordShape {
     const shape: RecordShape = { kind: 'record', fields: [] }
     define(schema, shape)
+    records.push(shape)
     for (const { name, aliases = [], type, default: value } of schema.fields!) {
-      const field = { name, aliases, type: read(type), default: value, isOptional: value === null }
-      shape.fields.push(field)
-      fields.push(field)
+      shape.fields.push({ name, aliases, type: read(type), default: value, isOptional: value === null })
     }
     return shape
   }
 
   const shape = read(canonicalSchema(schema) as Canonical)
-  for (const field of fields) if (field.default !== undefined) defaultOf(field)
+  for (const { fields } of records) spend(fields, budget)
   return shape
 }
 
@@ -105,29 +113,54 @@ interface CanonicalObject {
   fields?: Array<{ name: string, type: Canonical, default?: unknown, aliases?: string[] }>
 }
 
+/** Makes the defaults of a record's fields once, to see what they are. */
+function spend (fields: readonly Field[], budget: DefaultsBudget): void {
+  const own = { values: Math.min(MAX_RECORD_DEFAULTS, budget.values), bytes: budget.bytes }
+  const before = own.values
+  for (const field of fields) {
+    // A field that is only absent takes a byte of what is written, and that is bounded.
+    const isAbsent = field.isOptional && field.type.kind === 'union'
+    if (field.default !== undefined) defaultOf(field, isAbsent ? defaultsBudget() : own)
+  }
+  budget.values -= before - own.values
+  budget.bytes = own.bytes
+}
+
 /**
  * A field's default as a value, made anew with each call.
- * @throws PIT_ERR_SCHEMA for one that does not fit its type or consists of too much
+ * @param budget what it may consist of: `shapeOf` has seen to that
+ * @throws PIT_ERR_SCHEMA for one that does not fit its type or is too much
  */
-export function defaultOf (field: Field): unknown {
-  let parts = 0
-
+export function defaultOf (field: Field, budget = defaultsBudget()): unknown {
   function make (shape: Shape, json: unknown): unknown {
-    if (++parts > MAX_DEFAULT_PARTS) throw refusal('a default consists of too much')
+    if (shape.kind === 'union') return make(branchOf(shape, json), json)
+    take(1, 0)
     switch (shape.kind) {
-      case 'union': return make(branchOf(shape, json), json)
       case 'array': if (Array.isArray(json)) return json.map((item) => make(shape.items, item)); break
       case 'map': if (isObject(json)) return makeMap(shape, json); break
       case 'record': if (isObject(json)) return makeRecord(shape, json); break
-      case 'bytes': case 'fixed': return makeBytes(shape, json)
+      case 'bytes': case 'fixed': return makeBytes(shape, takeText(json))
+      case 'string': if (typeof json === 'string') return takeText(json); break
       default: if (fitsPlain(shape, json)) return json
     }
     throw refusal('a default does not fit its type')
   }
 
+  function take (values: number, bytes: number): void {
+    budget.values -= values
+    budget.bytes -= bytes
+    if (budget.values < 0 || budget.bytes < 0) throw refusal('defaults consist of too much')
+  }
+
+  function takeText (json: unknown): unknown {
+    if (typeof json === 'string') take(0, Buffer.byteLength(json))
+    return json
+  }
+
   function makeMap (shape: MapShape, json: object): object {
     const result: Record<string, unknown> = {}
     for (const [key, value] of Object.entries(json)) {
+      takeText(key)
       if (key !== '__proto__') result[key] = make(shape.values, value)
     }
     return result
@@ -172,7 +205,6 @@ function fitsPlain (shape: Shape, json: unknown): boolean {
     case 'int': return typeof json === 'number' && json === (json | 0)
     case 'long': return Number.isSafeInteger(json)
     case 'float': case 'double': return typeof json === 'number'
-    case 'string': return typeof json === 'string'
     case 'enum': return shape.symbols.has(json as string)
     default: return false
   }

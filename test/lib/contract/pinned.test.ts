@@ -3,10 +3,13 @@ import t from 'tap'
 import { compileCodec, Writer } from '../../../lib/avro/codec.ts'
 import type { Discovery, ServerInfo } from '../../../lib/cluster/discovery/discovery.ts'
 import type { Store } from '../../../lib/cluster/stores/store.ts'
+import { adaptShapes, type Adapter } from '../../../lib/contract/adapt.ts'
+import { canonicalSchema } from '../../../lib/contract/canonical.ts'
 import { MAX_SET_BYTES, PinnedAvro, readClientSet } from '../../../lib/contract/pinned.ts'
 import { PinnedSets } from '../../../lib/contract/pinned-sets.ts'
 import { SchemaSets } from '../../../lib/contract/schema-sets.ts'
 import type { SchemaSet } from '../../../lib/contract/set.ts'
+import { shapeOf } from '../../../lib/contract/shape.ts'
 import { setFingerprint } from '../../../lib/contract/fingerprint.ts'
 import { isPitayaError } from '../../../lib/errors.ts'
 import { defineHandlers, request } from '../../../lib/handler/define.ts'
@@ -138,6 +141,66 @@ t.test('sets are bounded in bytes, names and parts', async (t) => {
   const start = performance.now()
   for (const [text, fingerprint] of bad) t.throws(() => readClientSet(text, fingerprint), { code: 'PIT_ERR_CONTRACT' })
   t.ok(performance.now() - start < 2000)
+})
+
+t.test('defaults count by what they become: a set of few bytes that stand for many is refused before anything is compiled', async (t) => {
+  const inner = (fields: number, type: unknown, value: unknown): any =>
+    ({ type: 'record', name: 'T1', fields: Array.from({ length: fields }, (_, i) => ({ name: `f${i}`, type, default: value })) })
+  const outer = (fields: number, schema: unknown, value: unknown = {}): any =>
+    ({ type: 'record', name: 'T0', fields: Array.from({ length: fields }, (_, i) => ({ name: `g${i}`, type: i === 0 ? schema : 'T1', default: value })) })
+  const list = (items: unknown): any => ({ type: 'record', name: 'T9', fields: [{ name: 'list', type: { type: 'array', items } }] })
+  const sealed = (...bodies: unknown[]): [string, string] => {
+    const routes: Record<string, any> = Object.fromEntries(bodies.map((body, i) => [`a.m${i}`, { kind: 'request', response: canonicalSchema(body) }]))
+    const fingerprint = setFingerprint('', Object.entries(routes), [])
+    return [JSON.stringify({ version: 1, fingerprint, serverType: '', routes, pushes: {} }), fingerprint]
+  }
+  const text = 'x'.repeat(30_000)
+  const eighth = list(outer(4, inner(248, 'int', 0)))
+  const good = [
+    sealed(list(inner(1000, 'int', 0))), sealed(outer(3, inner(330, ['null', 'int'], null))), sealed(outer(7, inner(1, 'string', text))),
+    sealed(...Array(8).fill(eighth)), sealed(list(inner(4000, ['null', 'int'], null)))
+  ]
+  const bad = [
+    sealed(list(inner(1001, 'int', 0))), sealed(list(inner(1001, 'null', null))), sealed(outer(2, inner(500, 'int', 0))),
+    sealed(outer(4000, inner(950, 'string', ''))), sealed(outer(120, inner(990, { type: 'map', values: 'int' }, {}))),
+    sealed(outer(9, inner(1, 'string', text))), sealed(outer(9, inner(1, 'bytes', text))), sealed(outer(9, inner(1, { type: 'map', values: 'int' }, { [text]: 1 }))),
+    sealed(...Array(9).fill(eighth)), sealed({ ...list('int'), fields: [{ name: 'a', type: { type: 'array', items: inner(900, 'int', 0) }, default: Array(900).fill({}) }] })
+  ]
+  for (const set of good) t.equal(readClientSet(...set).pushes.size, 0)
+  for (const [text, fingerprint] of bad) {
+    const start = process.cpuUsage()
+    t.throws(() => readClientSet(text, fingerprint), { code: 'PIT_ERR_CONTRACT', metadata: { field: /^routes\/a\.m\d+\/response$/ } }, `${text.length} bytes`)
+    const { user, system } = process.cpuUsage(start)
+    t.ok(user + system < 500_000, `${(user + system) / 1000} ms`)
+  }
+})
+
+t.test('an answer of 10,000 items, each with all the defaults that a record may have, stays within what is cheap', async (t) => {
+  const Item = Type.Object({ n: Type.Optional(Type.Integer()) })
+  const Answer = Type.Object({ list: Type.Array(Item) })
+  const core = coreOf([Answer])
+  const fields = Array.from({ length: 999 }, (_, i) => ({ name: `f${i}`, type: i === 0 ? { type: 'fixed', name: 'T2', size: 0 } : 'T2', default: '' }))
+  // A list's items take some bytes, the rest takes none.
+  const items = { type: 'record', name: 'T1', fields: [{ name: 'some', type: 'boolean', default: false }, ...fields] }
+  const response = canonicalSchema({ type: 'record', name: 'T0', fields: [{ name: 'list', type: { type: 'array', items } }] })
+  const routes: Record<string, any> = { 'echo.m0': { kind: 'request', response } }
+  const { index } = add(core, { version: 1, fingerprint: setFingerprint('lobby', Object.entries(routes), []), serverType: 'lobby', routes, pushes: {} })
+  const codec = (core.service.find('echo.m0')!.response as any[])[index]
+  const value = { list: Array.from({ length: 10_000 }, () => ({})) }
+  codec.encode({ list: value.list.slice(0, 100) })
+  const start = process.cpuUsage()
+  t.equal(codec.encode(value).length, 10_004)
+  const { user, system } = process.cpuUsage(start)
+  t.ok(user + system < 2_000_000, `${(user + system) / 1000} ms`)
+})
+
+t.test('what a handler gets by default is its own, what is only written is shared', async (t) => {
+  const own = shapeOf({ type: 'record', name: 'A', fields: [] })
+  const other = shapeOf({ type: 'record', name: 'B', fields: [{ name: 'list', type: { type: 'array', items: 'int' }, default: [1] }] })
+  const [anew, shared] = [adaptShapes(own, other), adaptShapes(own, other, 'shared')] as const
+  for (const { adapt } of [anew, shared]) t.strictSame((adapt({}) as any).list, [1])
+  const lists = ({ adapt }: Adapter): number => new Set([1, 2].map(() => (adapt({}) as any).list)).size
+  t.strictSame([lists(anew), lists(shared)], [2, 1])
 })
 
 t.test('no set does anything but get compiled or refused', async (t) => {

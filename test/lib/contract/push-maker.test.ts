@@ -64,6 +64,16 @@ t.test('of a schema that no codec takes nothing is made, which is found out once
   t.equal(reads, 3)
 })
 
+t.test('nothing is made by a server\'s contract that is a bomb by its defaults, which is found out quickly', async (t) => {
+  const inner = { type: 'record', name: 'I', fields: Array.from({ length: 990 }, (_, i) => ({ name: `f${i}`, type: 'string', default: '' })) }
+  const bomb = record(...Array.from({ length: 4000 }, (_, i) => ({ name: `g${i}`, type: i === 0 ? inner : 'I', default: {} })))
+  const { make } = new PushMaker({ ofServer: () => pushesOf('s', { p: bomb }), ofSet: () => pushesOf('c', { p: Old }) })
+  const start = process.cpuUsage()
+  for (const data of [hi, hi]) t.throws(() => make('p', 'avro@c', [{ serializer: 'avro', data }], 's'), { code: 'PIT_ERR_EVOLUTION' })
+  const { user, system } = process.cpuUsage(start)
+  t.ok(user + system < 500_000, `${(user + system) / 1000} ms`)
+})
+
 t.test('what does not fit is refused, and so are bytes that are not what the contract says', async (t) => {
   const { make } = maker()
   t.throws(() => make('gone', 'avro@c1', [{ serializer: 'avro', data: Uint8Array.of(0) }], 's1'), { code: 'PIT_ERR_EVOLUTION' })

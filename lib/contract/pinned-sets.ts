@@ -27,12 +27,16 @@ interface Pinned extends Pin {
   readonly text: string
   /** False: it does not fit everywhere here. */
   readonly isWhole: boolean
+  /** Of this server's own making. */
+  isOwn: boolean
   /** Grows with every use. */
   usedAt: number
 }
 
 /** Sets of one server at a time; of those that nobody uses, the one that was not used for longest goes. */
 export const MAX_SETS = 64
+/** Of others' making, so that there is room for the server's own, whatever strangers come with. */
+export const MAX_FOREIGN_SETS = 56
 /** Sets that are being fetched, and messages that wait for one. */
 const MAX_FETCHES = 256
 const MAX_WAITING = 1000
@@ -83,7 +87,8 @@ export class PinnedSets {
    * @throws PIT_ERR_CONTRACT: it is beyond a limit, PIT_ERR_BUSY
    */
   share (text: string, fingerprint: string): Pin | undefined {
-    const pinned = this.#known(fingerprint) ?? this.#add(text, fingerprint)
+    const pinned = this.#known(fingerprint) ?? this.#add(text, fingerprint, true)
+    pinned.isOwn = true
     if (!pinned.isWhole) return undefined
     // Who looks for it before it is there asks this server. One that nobody used may be gone from the store.
     if (pinned.users === 0) this.#put(pinned).catch(() => {})
@@ -144,7 +149,7 @@ export class PinnedSets {
     if (!this.#isOffered || id === this.#options.discovery.self.id || known.join() === sets.join()) return
     if (sets.length === 0) this.#elsewhere.delete(id)
     else this.#elsewhere.set(id, sets)
-    const unknown = sets.filter((fingerprint) => FINGERPRINT.test(fingerprint) && !this.#sets.has(fingerprint)).slice(0, MAX_SETS)
+    const unknown = sets.filter((fingerprint) => FINGERPRINT.test(fingerprint) && !this.#sets.has(fingerprint)).slice(0, MAX_FOREIGN_SETS)
     // What cannot be had now is had with the first message that needs it.
     Promise.all(unknown.map((fingerprint) => this.#fetch(fingerprint, id).catch(() => {}))).finally(() => this.#offer()).catch(() => {})
   }
@@ -235,9 +240,9 @@ export class PinnedSets {
   }
 
   /** @throws PIT_ERR_CONTRACT, PIT_ERR_BUSY: as many as there may be are in use */
-  #add (text: string, fingerprint: string): Pinned {
+  #add (text: string, fingerprint: string, isOwn = fingerprint === this.#options.schemas.set.fingerprint): Pinned {
     const { service, log } = this.#options
-    const old = this.#sets.size < MAX_SETS ? undefined : this.#leastUsed()
+    const old = this.#replaced(isOwn)
     const set = readClientSet(text, fingerprint)
     const version = new PinnedAvro(set, service.serverType, this.#writer)
     let index
@@ -249,7 +254,7 @@ export class PinnedSets {
     }
     if (old !== undefined) this.#sets.delete(old.fingerprint)
     const isWhole = version.refused.size === 0
-    const pinned: Pinned = { fingerprint, set, text, isWhole, index, users: 0, usedAt: ++this.#uses }
+    const pinned: Pinned = { fingerprint, set, text, isWhole, isOwn, index, users: 0, usedAt: ++this.#uses }
     this.#sets.set(fingerprint, pinned)
     this.#byIndex[index] = pinned
     const refused = [...version.refused].slice(0, MAX_TOLD)
@@ -260,9 +265,17 @@ export class PinnedSets {
     return pinned
   }
 
-  #leastUsed (): Pinned {
+  /** What makes room for one more; undefined: there is room. Throws PIT_ERR_BUSY. */
+  #replaced (isOwn: boolean): Pinned | undefined {
+    const sets = [...this.#sets.values()]
+    const foreign = sets.filter(({ isOwn }) => !isOwn)
+    if (!isOwn && foreign.length >= MAX_FOREIGN_SETS) return this.#leastUsed(foreign)
+    return sets.length < MAX_SETS ? undefined : this.#leastUsed(sets)
+  }
+
+  #leastUsed (sets: readonly Pinned[]): Pinned {
     let least: Pinned | undefined
-    for (const pinned of this.#sets.values()) {
+    for (const pinned of sets) {
       // The last one may be about to be used.
       if (pinned.users > 0 || pinned.usedAt === this.#uses) continue
       if (least === undefined || pinned.usedAt < least.usedAt) least = pinned

@@ -1,7 +1,9 @@
 import { FormatRegistry, Type, type TSchema } from '@sinclair/typebox'
 import t from 'tap'
 import { channels } from '../../lib/channels.ts'
-import { MAX_SETS } from '../../lib/contract/pinned-sets.ts'
+import { canonicalSchema } from '../../lib/contract/canonical.ts'
+import { setFingerprint } from '../../lib/contract/fingerprint.ts'
+import { MAX_FOREIGN_SETS } from '../../lib/contract/pinned-sets.ts'
 import type { SchemaSet } from '../../lib/contract/set.ts'
 import { defineHandlers, notify, request } from '../../lib/handler/define.ts'
 import type { HandlersDefinition } from '../../lib/handler/types.ts'
@@ -194,16 +196,16 @@ t.test('of contracts that nobody uses the one not used for longest goes; those i
   const app = await build(t, { serverType: 'chat', handlers: [roomOf(New)] })
   const setOf = (i: number): SchemaSet => contractFile([roomOf(Type.Object({ text: Type.String(), [`f${i}`]: Type.Optional(Type.String()) }))])
   const kept = await PinnedClient.connect(app, setOf(0))
-  for (let i = 1; i <= MAX_SETS + 5; i++) {
+  for (let i = 1; i <= MAX_FOREIGN_SETS + 5; i++) {
     const client = await PinnedClient.connect(app, setOf(i))
     client.raw.close()
     await eventually(() => sessionPool(app).size === 1, 'the session is gone')
   }
   t.strictSame(await kept.request('room.echo', { text: 'hi' }), { value: { text: 'hi' } })
-  const [known, gone] = [await PinnedClient.connect(app, setOf(MAX_SETS + 5)), await PinnedClient.connect(app, setOf(1))]
+  const [known, gone] = [await PinnedClient.connect(app, setOf(MAX_FOREIGN_SETS + 5)), await PinnedClient.connect(app, setOf(1))]
   t.strictSame([known.needed, gone.needed], [false, true])
   const all = [kept, known, gone]
-  for (let i = 100; all.length < MAX_SETS; i++) all.push(await PinnedClient.connect(app, setOf(i)))
+  for (let i = 100; all.length < MAX_FOREIGN_SETS; i++) all.push(await PinnedClient.connect(app, setOf(i)))
   const client = rawClient(app)
   await client.greet({ sys: { serializer: 'avro', contract: setOf(1000).fingerprint } })
   client.request(1, 'sys.contract', { part: 1, of: 1, text: JSON.stringify(setOf(1000)) })
@@ -230,14 +232,48 @@ t.test('a client that is given the server\'s schemas is held to them; one that n
   t.strictSame([first!.isHeld, second!.pinned!.users], [false, 1])
 })
 
-t.test('while as many contracts as there may be are in use, other clients are given schemas all the same, and held to none', async (t) => {
+t.test('while as many contracts as strangers may have are in use, there is room for the server\'s own: clients are held to it', async (t) => {
   const app = await build(t, { serverType: 'chat', handlers: [roomOf(New)] })
-  for (let i = 0; i < MAX_SETS; i++) {
-    await PinnedClient.connect(app, contractFile([roomOf(Type.Object({ text: Type.String(), [`f${i}`]: Type.Optional(Type.String()) }))]))
+  const strangers: PinnedClient[] = []
+  for (let i = 0; i < MAX_FOREIGN_SETS; i++) {
+    strangers.push(await PinnedClient.connect(app, contractFile([roomOf(Type.Object({ text: Type.String(), [`f${i}`]: Type.Optional(Type.String()) }))])))
   }
-  const client = await PinnedClient.given(app)
-  t.strictSame(await client.request('room.echo', { text: 'hi', at: 5 }), { value: { text: 'hi', at: 5 } })
-  t.equal([...sessionPool(app)].at(-1)!.encoding, 'avro')
+  const late = rawClient(app)
+  await late.greet({ sys: { serializer: 'avro', contract: old.fingerprint } })
+  late.request(1, 'sys.contract', { part: 1, of: 1, text: JSON.stringify(old) })
+  t.ok((await late.message()).data.includes('PIT-503'))
+  t.equal((await late.closed()).code, 4008)
+  const built = await PinnedClient.connect(app, contractFile([roomOf(New)]))
+  const given = await PinnedClient.given(app)
+  for (const client of [built, given]) {
+    t.strictSame(await client.request('room.echo', { text: 'hi', at: 5 }), { value: { text: 'hi', at: 5 } })
+    t.equal([...sessionPool(app)].at(-1)!.encoding, `avro@${given.set.fingerprint}`)
+  }
+  for (const one of strangers) t.strictSame(await one.request('room.echo', { text: 'hi' }), { value: { text: 'hi' } })
+})
+
+t.test('a contract that is a bomb by its defaults is refused with the place before anything is made of it', async (t) => {
+  const app = await build(t, { serverType: 'chat', handlers: [roomOf(Old)] })
+  const inner = { type: 'record', name: 'I', fields: Array.from({ length: 950 }, (_, i) => ({ name: `f${i}`, type: 'string', default: '' })) }
+  const fields = Array.from({ length: 4000 }, (_, i) => ({ name: `g${i}`, type: i === 0 ? inner : 'I', default: {} }))
+  const response = canonicalSchema({ type: 'record', name: 'R', fields: [{ name: 'text', type: 'string' }, ...fields] })
+  const routes: Record<string, any> = { 'room.echo': { kind: 'request', body: old.routes['room.echo']!.body, response } }
+  const fingerprint = setFingerprint('chat', Object.entries(routes), [])
+  const text = JSON.stringify({ version: 1, fingerprint, serverType: 'chat', routes, pushes: {} })
+  const client = rawClient(app)
+  await client.greet({ sys: { serializer: 'avro', contract: fingerprint } })
+  const of = Math.ceil(text.length / 50_000)
+  for (let part = 1; part <= of; part++) {
+    const start = process.cpuUsage()
+    client.request(part, 'sys.contract', { part, of, text: text.slice((part - 1) * 50_000, part * 50_000) })
+    const { isError, data } = await client.message()
+    t.equal(isError, part === of)
+    if (part < of) continue
+    const { user, system } = process.cpuUsage(start)
+    t.ok(user + system < 500_000, `${(user + system) / 1000} ms`)
+    t.ok(data.includes('PIT-409') && data.includes('routes/room.echo/response'), data.toString())
+  }
+  t.equal((await client.closed()).code, 4503)
 })
 
 t.test('clients are not held to schemas of more than 256 KiB', async (t) => {

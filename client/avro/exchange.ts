@@ -5,6 +5,7 @@ import { encodeMessage, MessageType } from '../../lib/protocol/message.ts'
 import type { CodecHost } from '../codec.ts'
 import type { MessageSink } from '../inbox.ts'
 import { decodeJson, encodeJson } from '../json.ts'
+import { PendingRequests } from '../pending.ts'
 
 /** Ids of the application's requests begin at 1. */
 const FIRST_ID = 2 ** 31
@@ -21,13 +22,11 @@ export function decodeError (data: Uint8Array): any {
   return error
 }
 
-interface Asked { resolve (answer: unknown): void, reject (error: Error): void, readonly timer: ReturnType<typeof setTimeout> }
-
 /** What a codec asks its server, and the messages that wait meanwhile: in order, either way. */
 export class Exchange implements MessageSink {
   #host: CodecHost
   #sink: MessageSink
-  #asked = new Map<number, Asked>()
+  #asked = new PendingRequests()
   #nextId = FIRST_ID
   #incoming: Promise<void> | undefined
   #heldBytes = 0
@@ -45,11 +44,9 @@ export class Exchange implements MessageSink {
   /** Makes a request of the server's own, with JSON in and out. It waits for no other message. */
   ask (route: string, body: unknown): Promise<any> {
     const id = this.#nextId++
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.#take(id)?.reject(createError('PIT_ERR_CLIENT_TIMEOUT', [ASK_MS])), ASK_MS)
-      this.#asked.set(id, { resolve, reject, timer })
-      this.#host.send(encodeMessage({ type: MessageType.request, id, route, data: encodeJson(body) }))
-    })
+    const answer = this.#asked.add(id, route, ASK_MS, undefined)
+    this.#host.send(encodeMessage({ type: MessageType.request, id, route, data: encodeJson(body) }))
+    return answer
   }
 
   /** When a message may be sent that lacks this; undefined: now. */
@@ -67,7 +64,7 @@ export class Exchange implements MessageSink {
   hold (done: Promise<void>): void { this.#queue(() => {}, done) }
 
   onResponse (id: number, data: Uint8Array, isError: boolean): void {
-    const asked = this.#take(id)
+    const asked = this.#asked.take(id)
     if (asked === undefined) this.#pass(data, (data) => this.#sink.onResponse(id, data, isError))
     else {
       try {
@@ -75,7 +72,7 @@ export class Exchange implements MessageSink {
         const { code, msg, metadata } = decodeError(data)
         asked.reject(new PitayaError(code, msg, metadata))
       } catch (error) {
-        asked.reject(error as Error)
+        asked.reject(error)
       }
     }
   }
@@ -85,16 +82,7 @@ export class Exchange implements MessageSink {
   }
 
   close (): void {
-    const error = createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'not connected: nothing was sent', metadata: { executed: 'no' } })
-    for (const id of [...this.#asked.keys()]) this.#take(id)!.reject(error)
-  }
-
-  #take (id: number): Asked | undefined {
-    const asked = this.#asked.get(id)
-    if (asked === undefined) return
-    this.#asked.delete(id)
-    clearTimeout(asked.timer)
-    return asked
+    this.#asked.rejectAll(createError('PIT_ERR_CLIENT_CLOSED', [], { text: 'not connected: nothing was sent', metadata: { executed: 'no' } }))
   }
 
   #pass (data: Uint8Array, step: (data: Uint8Array) => void, lack?: Promise<void>): void {

@@ -26,7 +26,7 @@ export function findBreaks (ours: Contract, theirs: Contract): Break[] {
       ? 'there is no such route'
       : own.kind !== kind
         ? `it is a ${own.kind}`
-        : own.schemas === undefined || schemas === undefined ? undefined : whyRoute(own.schemas, schemas)
+        : own.schemas === undefined || schemas === undefined ? undefined : whyNot(own.schemas, schemas, misfit)
     if (why !== undefined) breaks.push({ route, why })
   }
   for (const [route, schema] of theirs.pushes) {
@@ -46,16 +46,19 @@ export function findBrokenCalls (server: { readonly type: string, readonly contr
   for (const [route, schemas] of caller.calls) {
     if (!route.startsWith(`${server.type}.`)) continue
     const served = server.contract.remotes.get(route.slice(server.type.length + 1))
-    const why = served === undefined ? 'there is no such remote' : whyRemote(served, schemas)
+    const why = served === undefined ? 'there is no such remote' : whyNot(served, schemas, difference)
     if (why !== undefined) breaks.push({ route, why })
   }
   return breaks
 }
 
-function whyRemote (served: RouteSchemas, called: RouteSchemas): string | undefined {
-  const body = difference(called.body, served.body)
+type Compare = (writer: PartSchema | undefined, reader: PartSchema | undefined) => string | undefined
+
+/** Why what is called is not what is served. */
+function whyNot (served: RouteSchemas, called: RouteSchemas, compare: Compare): string | undefined {
+  const body = compare(called.body, served.body)
   if (body !== undefined) return `the body cannot be read: ${body}`
-  const response = difference(served.response, called.response)
+  const response = compare(served.response, called.response)
   return response === undefined ? undefined : `the response cannot be read: ${response}`
 }
 
@@ -65,13 +68,6 @@ function difference (writer: PartSchema | undefined, reader: PartSchema | undefi
   if (why !== undefined || writer === undefined || reader === undefined || writer === 'raw' || reader === 'raw') return why
   const { isSame, fields } = compileAdapter(writer, reader)
   return isSame ? undefined : `another schema${fields.length === 0 ? '' : `: ${fields.slice(0, MAX_FIELDS).join(', ')}`}`
-}
-
-function whyRoute (ours: RouteSchemas, theirs: RouteSchemas): string | undefined {
-  const body = misfit(theirs.body, ours.body)
-  if (body !== undefined) return `the body cannot be read: ${body}`
-  const response = misfit(ours.response, theirs.response)
-  return response === undefined ? undefined : `the response cannot be read: ${response}`
 }
 
 /** Why what is written cannot be read. */

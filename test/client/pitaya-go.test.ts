@@ -2,7 +2,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inflateSync } from 'node:zlib'
@@ -10,6 +9,7 @@ import t from 'tap'
 import { WebSocket } from 'ws'
 import { connect, type Client, type WebSocketConstructor } from '../../client/client.ts'
 import { connectTcp } from '../../client/tcp.ts'
+import { freePort } from '../helpers/free-port.ts'
 import { root } from '../helpers/vectors.ts'
 
 const START_MS = 10_000
@@ -56,13 +56,4 @@ async function whenUp (open: () => Promise<Client>): Promise<Client> {
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
   }
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -1,5 +1,5 @@
 /** What the acceptors' tests share: a stand-in for the agents, and clients that look alike over every carrier. */
-import { EventEmitter, once } from 'node:events'
+import { once } from 'node:events'
 import { connect as netConnect, type NetConnectOpts, type Socket } from 'node:net'
 import { connect as tlsConnect } from 'node:tls'
 import fp from 'fastify-plugin'
@@ -7,25 +7,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { WebSocket, type ClientOptions } from 'ws'
 import type { Acceptance, Connection, ConnectionHandler } from '../../lib/agent/connection.ts'
 import type { ClientEnd } from '../../lib/agent/memory-connection.ts'
-
-const DEADLINE_MS = 20_000
-
-/** Something that changes, and can be waited for. */
-class Watched extends EventEmitter {
-  async until (holds: () => boolean, what: string): Promise<void> {
-    // Not AbortSignal.timeout: it would let the process end, and the test with it, while nothing else keeps it.
-    const controller = new AbortController()
-    const { signal } = controller
-    const timer = setTimeout(() => controller.abort(), DEADLINE_MS)
-    try {
-      while (!holds()) await once(this, 'change', { signal }).catch(() => { throw new Error(`not within ${DEADLINE_MS} ms: ${what}`) })
-    } finally {
-      clearTimeout(timer)
-    }
-  }
-
-  changed (): void { this.emit('change') }
-}
+import { Watched } from './watched.ts'
 
 /** The agent's side of a connection: keeps what it was told. */
 export class Recorder extends Watched implements ConnectionHandler {

@@ -1,5 +1,4 @@
 /** What tests of the whole server share: an app per test, and a client that speaks the wire by hand. */
-import { EventEmitter, once } from 'node:events'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { ClientEnd } from '../../lib/agent/memory-connection.ts'
 import type { Cluster } from '../../lib/cluster/cluster.ts'
@@ -9,6 +8,7 @@ import { createMessageView, decodeMessage, encodeMessage, MessageType } from '..
 import { encodePacket, PacketDecoder, PacketType } from '../../lib/protocol/packet.ts'
 import type { SessionPool } from '../../lib/session/pool.ts'
 import pitaya, { type PitayaOptions } from '../../plugins/pitaya.ts'
+import { Watched } from './watched.ts'
 
 const DEADLINE_MS = 20_000
 
@@ -36,7 +36,7 @@ export interface Received { type: PacketType, body: Buffer }
 export interface ReceivedMessage { type: MessageType, id: number, route: string, data: Buffer, isError: boolean, isCompressed: boolean }
 
 /** One client at packet level, over a connection in memory. Heartbeats are counted, not queued. */
-export class RawClient extends EventEmitter {
+export class RawClient extends Watched {
   readonly packets: Received[] = []
   heartbeats = 0
   isClosed = false
@@ -57,14 +57,14 @@ export class RawClient extends EventEmitter {
             return true
           }
         })
-        this.emit('change')
+        this.changed()
       },
       onDrain: () => {},
       onClose: () => {
         this.isClosed = true
         this.closeCode = end.closeCode
         this.closeReason = end.closeReason
-        this.emit('change')
+        this.changed()
       }
     }
   }
@@ -88,19 +88,6 @@ export class RawClient extends EventEmitter {
     const { body } = await this.next(PacketType.handshake)
     this.packet(PacketType.ack)
     return JSON.parse(body.toString())
-  }
-
-  /** Waits until `holds`, woken by every packet and by the close. */
-  async until (holds: () => boolean, what: string): Promise<void> {
-    // Not AbortSignal.timeout: it would let the process end, and the test with it, while nothing else keeps it.
-    const controller = new AbortController()
-    const { signal } = controller
-    const timer = setTimeout(() => controller.abort(), DEADLINE_MS)
-    try {
-      while (!holds()) await once(this, 'change', { signal }).catch(() => { throw new Error(`not within ${DEADLINE_MS} ms: ${what}`) })
-    } finally {
-      clearTimeout(timer)
-    }
   }
 
   /** Takes the oldest packet, which must be of this type. */

@@ -1,7 +1,6 @@
 import { connect } from 'nats'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
-import { createServer, type AddressInfo } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import type { NatsOptions } from '../../../lib/cluster/nats-options.ts'
@@ -10,6 +9,7 @@ import { reconnectDelayMs, RetryClock } from '../../../lib/cluster/transports/na
 import { NatsTransport } from '../../../lib/cluster/transports/nats.ts'
 import type { TransportEvents } from '../../../lib/cluster/transports/transport.ts'
 import { createCertificate } from '../../helpers/certificate.ts'
+import { freePort } from '../../helpers/free-port.ts'
 import { Lateness } from '../../helpers/lateness.ts'
 import { natsTest, startNats } from '../../helpers/nats.ts'
 import { deadline, Recorder } from '../../helpers/recorder.ts'
@@ -43,15 +43,6 @@ async function refuses (t: any, options: NatsOptions, message: RegExp): Promise<
   const error: any = await new NatsTransport(options).open(silent).then(() => undefined, (error) => error)
   t.match(error, { code: 'PIT_ERR_CLUSTER_START', message })
   t.notOk(String(error?.message).includes(SECRET))
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 t.test('where nothing answers, the error says where, and what to do', async (t) => {
